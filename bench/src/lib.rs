@@ -1,0 +1,1 @@
+//! Load generator and paired runs against etcd.

@@ -1,0 +1,1 @@
+//! etcd's wire contract for Keelson: messages, services, error texts.

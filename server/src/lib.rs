@@ -1,0 +1,1 @@
+//! The keelson node: an etcd-compatible key-value store.

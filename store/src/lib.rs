@@ -1,0 +1,1 @@
+//! Keelson's deterministic MVCC state machine on RocksDB.

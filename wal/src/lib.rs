@@ -1,0 +1,1 @@
+//! Keelson's segmented, checksummed, group-committed log.
