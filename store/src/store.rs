@@ -1,0 +1,258 @@
+//! The store as everybody but the applier holds it: views to read, and the upkeep that no answer
+//! depends on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::apply::Applier;
+use crate::engine::{Engine, RocksEngine, RocksOptions, Sizes, Table, WriteBatch};
+use crate::error::{Error, corrupt};
+use crate::metrics::Metrics;
+use crate::mvcc::compaction::{Cuts, Pins};
+use crate::mvcc::view::View;
+use crate::options::Options;
+use crate::schema::meta::{self, State};
+use crate::types::{LogPosition, Revision};
+
+use crate::apply::Start;
+
+/// A handle to the store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// What the handles and the applier share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    engine: Arc<dyn Engine>,
+    view: ArcSwap<View>,
+    pins: Arc<Pins>,
+    metrics: Arc<Metrics>,
+    physical: Mutex<Physical>,
+}
+
+/// How far removal has come since the store was opened.
+#[derive(Debug)]
+struct Physical {
+    cut_below: Revision,
+    removed_to: Revision,
+}
+
+/// What a step of physical compaction reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhysicalProgress {
+    /// The compacted revision whose removal pass is done and durable.
+    pub done: Revision,
+    /// The store's compacted revision; more than `done` while an older view is being read.
+    pub wanted: Revision,
+}
+
+impl Store {
+    /// Opens the store in a folder, making it if there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened or read.
+    pub fn open_dir(
+        dir: &Path,
+        rocks: &RocksOptions,
+        options: Options,
+    ) -> Result<(Self, Applier), Error> {
+        Self::open(Arc::new(RocksEngine::open(dir, rocks)?), options)
+    }
+
+    /// Opens the store that an engine holds, and the one applier that may write to it.
+    ///
+    /// # Errors
+    /// It cannot be read, or another version of this code wrote it.
+    pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<(Self, Applier), Error> {
+        check_schema(&*engine)?;
+        let snapshot = engine.snapshot();
+        let state = snapshot.get(Table::Meta, meta::STATE)?;
+        let state = read_state(state)?;
+        let cuts = read_cuts(snapshot.get(Table::Meta, meta::COMPACTION)?)?;
+        let start = Start::read(&*snapshot, state.revision)?;
+        let metrics = Arc::new(Metrics::default());
+        let pins = Arc::new(Pins::default());
+        let view = View::new(
+            state,
+            snapshot,
+            start.counts.view(),
+            (start.zones.map(), start.zones.reports()),
+            Arc::clone(&metrics),
+            pins.pin(state.compacted),
+        );
+        let physical = Physical { cut_below: Revision::NEVER, removed_to: Revision::NEVER };
+        let shared = Arc::new(Shared {
+            engine,
+            view: ArcSwap::from_pointee(view),
+            pins,
+            metrics,
+            physical: Mutex::new(physical),
+        });
+        let applier = Applier::new(Arc::clone(&shared), state, cuts, start, options);
+        Ok((Self { shared }, applier))
+    }
+
+    /// Superseded versions that readers have stepped over; a flush makes them go away.
+    #[must_use]
+    pub fn stale_steps(&self) -> u64 {
+        self.shared.engine.stale_steps()
+    }
+
+    /// The newest published state.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view()
+    }
+
+    /// The last log entry that has been applied and published.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogPosition> {
+        self.view().applied()
+    }
+
+    /// The last log entry whose effects a crash right now would leave: the log may be purged up
+    /// to here, and no further.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn persisted(&self) -> Result<Option<LogPosition>, Error> {
+        Ok(self.persisted_state()?.applied)
+    }
+
+    /// What the consensus layer last stored about the members.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn membership(&self) -> Result<Option<Bytes>, Error> {
+        self.view().membership()
+    }
+
+    /// Makes everything applied so far durable. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.shared.engine.flush()?)
+    }
+
+    /// Copies the store into `dir`, which must not exist. The copy holds everything applied
+    /// before the call, and maybe more: what it holds is read from inside it.
+    ///
+    /// # Errors
+    /// The store failed, or `dir` cannot be made.
+    pub fn checkpoint(&self, dir: &Path) -> Result<(), Error> {
+        Ok(self.shared.engine.checkpoint(dir)?)
+    }
+
+    /// How much room the store takes.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn sizes(&self) -> Result<Sizes, Error> {
+        Ok(self.shared.engine.sizes()?)
+    }
+
+    /// What the store did since it was opened.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Removes what compaction has made unreadable, as far as it may be: nobody can observe it,
+    /// and members may differ in it. To be called now and then, after compactions and until
+    /// [`PhysicalProgress::done`] is what was wanted, from a thread of the caller's; it works for
+    /// as long as it takes to rewrite the table of deletions, and flushes first if the compaction
+    /// is not durable yet. May be stopped at any moment by a crash.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn physical_compaction_step(&self) -> Result<PhysicalProgress, Error> {
+        let mut physical = self.shared.physical.lock();
+        let wanted = self.view().compacted();
+        // A crash must not come back to a compacted revision that still reads what is removed.
+        if self.persisted_state()?.compacted < wanted {
+            self.flush()?;
+        }
+        let durable = self.persisted_state()?.compacted;
+        let readable = self.shared.pins.oldest().map_or(durable, |oldest| oldest.min(durable));
+        self.remove_below(&mut physical, readable)?;
+        Ok(PhysicalProgress { done: physical.removed_to, wanted })
+    }
+
+    fn remove_below(&self, physical: &mut Physical, readable: Revision) -> Result<(), Error> {
+        let engine = &self.shared.engine;
+        let cuts = read_cuts(engine.persisted_meta(meta::COMPACTION)?)?;
+        if let Some(below) = cuts.below(readable).filter(|below| *below > physical.cut_below) {
+            engine.cut_log_below(below)?;
+            physical.cut_below = below;
+        }
+        if readable > physical.removed_to {
+            engine.set_deleted_floor(readable);
+            engine.sweep_deleted()?;
+            physical.removed_to = readable;
+        }
+        Ok(())
+    }
+
+    fn persisted_state(&self) -> Result<State, Error> {
+        read_state(self.shared.engine.persisted_meta(meta::STATE)?)
+    }
+}
+
+impl Shared {
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    pub(crate) fn publish(&self, view: Arc<View>) {
+        self.view.store(view);
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+}
+
+/// A new store is marked with the version of its schema, an old one must have this code's.
+fn check_schema(engine: &dyn Engine) -> Result<(), Error> {
+    let known = meta::SCHEMA_VERSION;
+    let mut found = None;
+    engine.get_with(Table::Meta, meta::SCHEMA, &mut |bytes| found = bytes.first().copied())?;
+    match found {
+        Some(found) if found == known => Ok(()),
+        Some(found) => Err(Error::Schema { found, known }),
+        None => {
+            let mut batch = WriteBatch::default();
+            batch.put(Table::Meta, meta::SCHEMA, &[known]);
+            engine.write(&batch)?;
+            // Empty as it is, it is this code's from now on.
+            Ok(engine.flush()?)
+        }
+    }
+}
+
+fn read_state(record: Option<Bytes>) -> Result<State, Error> {
+    let Some(record) = record else { return Ok(State::EMPTY) };
+    State::decode(&record).map_err(corrupt(Table::Meta, meta::STATE))
+}
+
+fn read_cuts(record: Option<Bytes>) -> Result<Cuts, Error> {
+    let Some(record) = record else { return Ok(Cuts::default()) };
+    let pending =
+        meta::decode_compaction(&record).map_err(corrupt(Table::Meta, meta::COMPACTION))?;
+    Ok(Cuts::new(pending))
+}
