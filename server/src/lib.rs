@@ -1,1 +1,10 @@
 //! The keelson node: an etcd-compatible key-value store.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod node;
+pub mod observe;
+pub mod raft;
+pub mod rpc;
+pub mod transport;

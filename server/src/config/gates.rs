@@ -1,0 +1,88 @@
+//! Feature gates: switches that etcd's releases add and retire.
+
+/// What a gate does here.
+#[derive(Debug, Clone, Copy)]
+enum Gate {
+    /// Either value is fine; the text says why there is nothing to switch.
+    Inert(&'static str),
+    /// Only the default is taken.
+    Missing(&'static str),
+}
+
+/// Name, default, and what it does here.
+const GATES: [(&str, bool, Gate); 9] = [
+    ("StopGRPCServiceOnDefrag", false, Gate::Inert("defragmentation does not stop the service")),
+    ("InitialCorruptCheck", false, Gate::Inert("a cluster of one has nobody to compare with")),
+    ("CompactHashCheck", false, Gate::Inert("a cluster of one has nobody to compare with")),
+    (
+        "TxnModeWriteWithSharedBuffer",
+        true,
+        Gate::Inert("transactions read through their own overlay"),
+    ),
+    ("LeaseCheckpoint", false, Gate::Missing("lease checkpoints are not supported yet")),
+    ("LeaseCheckpointPersist", false, Gate::Missing("lease checkpoints are not supported yet")),
+    ("SetMemberLocalAddr", false, Gate::Inert("a cluster of one calls no other member")),
+    ("FastLeaseKeepAlive", true, Gate::Inert("keep-alives are always fast")),
+    ("PriorityRequest", false, Gate::Inert("requests that free space have room already")),
+];
+
+/// Reads `Name=bool,...`; adds what must be told to `notes`, and returns what is wrong.
+pub(super) fn check(text: &str, notes: &mut Vec<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match check_one(part) {
+            Ok(Some(note)) => notes.push(note),
+            Ok(None) => {}
+            Err(why) => wrong.push(why),
+        }
+    }
+    wrong
+}
+
+fn check_one(part: &str) -> Result<Option<String>, String> {
+    let Some((name, word)) = part.split_once('=') else {
+        return Err(format!("{part:?} is not of the form Name=true"));
+    };
+    let on = match word.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "t" => true,
+        "false" | "0" | "f" => false,
+        other => return Err(format!("{name}: must be true or false; got {other:?}")),
+    };
+    let name = name.trim();
+    if name == "AllAlpha" || name == "AllBeta" {
+        return if on { Err(format!("{name}: name the features one by one")) } else { Ok(None) };
+    }
+    let Some((_, default, gate)) = GATES.iter().find(|(known, ..)| *known == name) else {
+        return Err(format!("there is no feature gate {name:?}"));
+    };
+    if on == *default {
+        return Ok(None);
+    }
+    match gate {
+        Gate::Inert(why) => Ok(Some(format!("feature gate {name}={on} has no effect: {why}"))),
+        Gate::Missing(why) => Err(format!("{name}={on}: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_are_noted_or_refused() {
+        for (text, notes, wrong) in [
+            ("", 0, 0),
+            ("FastLeaseKeepAlive=true", 0, 0),
+            ("FastLeaseKeepAlive=false, InitialCorruptCheck=TRUE", 2, 0),
+            ("LeaseCheckpoint=true", 0, 1),
+            ("LeaseCheckpoint=false", 0, 0),
+            ("AllAlpha=true", 0, 1),
+            ("AllAlpha=false", 0, 0),
+            ("NoSuch=true,PriorityRequest,PriorityRequest=maybe", 0, 3),
+        ] {
+            let mut told = Vec::new();
+            let bad = check(text, &mut told);
+            assert_eq!((told.len(), bad.len()), (notes, wrong), "{text}: {told:?} {bad:?}");
+        }
+    }
+}

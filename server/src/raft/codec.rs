@@ -1,0 +1,303 @@
+//! Bytes of what Raft keeps in the log and in the store: entry payloads, the vote, the commit
+//! mark, the membership. Own encoding, so that a new openraft never changes what is on disk.
+//!
+//! ```text
+//! entry payload   tag(1) body
+//!   tag 0         blank, no body: a new leader's first entry
+//!   tag 1         commands: the store's encoding of a batch
+//!   tag 2         membership: see below
+//! vote            version(1)=1 term(8) member(8) committed(1)
+//! commit mark     version(1)=1 term(8) index(8)
+//! membership      version(1)=1 configs(4) { members(4) { id(8) } }
+//!                 nodes(4) { id(8) name urls urls },  urls = count(4) { text },  text = len(4) utf-8
+//! applied one     version(1)=1 term(8) index(8) membership, as the store keeps it
+//! ```
+//! Numbers are little-endian. Tags and versions are only ever added.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use openraft::EntryPayload as Payload;
+
+use super::types::{
+    Batch, CommittedLeaderId, EntryPayload, LogId, Member, MemberId, Membership, StoredMembership,
+    Vote,
+};
+
+const TAG_BLANK: u8 = 0;
+/// First byte of an entry that holds commands.
+pub(crate) const TAG_COMMANDS: u8 = 1;
+const TAG_MEMBERSHIP: u8 = 2;
+const VERSION: u8 = 1;
+
+/// Bytes that are not what they should be; the log's checksum held, so they were written wrongly
+/// or by a newer version.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Fewer bytes than the form needs.
+    #[error("{what} ends early")]
+    Short {
+        /// What was being read.
+        what: &'static str,
+    },
+    /// A tag or version this build does not know.
+    #[error("{what} has unknown tag or version {got}")]
+    Unknown {
+        /// What was being read.
+        what: &'static str,
+        /// The byte found.
+        got: u8,
+    },
+    /// Text that is not UTF-8, or a membership whose parts do not fit each other.
+    #[error("{what} is malformed")]
+    Malformed {
+        /// What was being read.
+        what: &'static str,
+    },
+}
+
+impl From<CodecError> for std::io::Error {
+    fn from(error: CodecError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+pub(crate) fn encode_payload(payload: EntryPayload) -> Bytes {
+    match payload {
+        Payload::Blank => Bytes::from_static(&[TAG_BLANK]),
+        Payload::Normal(Batch(bytes)) => {
+            assert_eq!(
+                bytes.first(),
+                Some(&TAG_COMMANDS),
+                "a batch is built with its tag in front"
+            );
+            bytes
+        }
+        Payload::Membership(membership) => {
+            let mut out = BytesMut::new();
+            out.put_u8(TAG_MEMBERSHIP);
+            put_membership(&mut out, &membership);
+            out.freeze()
+        }
+    }
+}
+
+pub(crate) fn decode_payload(bytes: &Bytes) -> Result<EntryPayload, CodecError> {
+    let what = "entry payload";
+    match bytes.first() {
+        None => Err(CodecError::Short { what }),
+        Some(&TAG_BLANK) => Ok(Payload::Blank),
+        Some(&TAG_COMMANDS) => Ok(Payload::Normal(Batch(bytes.clone()))),
+        Some(&TAG_MEMBERSHIP) => Ok(Payload::Membership(decode_membership(&bytes.slice(1..))?)),
+        Some(&got) => Err(CodecError::Unknown { what, got }),
+    }
+}
+
+pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
+    let mut out = BytesMut::with_capacity(18);
+    out.put_u8(VERSION);
+    out.put_u64_le(vote.leader_id().term);
+    out.put_u64_le(vote.leader_id().voted_for.0);
+    out.put_u8(u8::from(vote.is_committed()));
+    out.freeze()
+}
+
+pub(crate) fn decode_vote(mut bytes: Bytes) -> Result<Vote, CodecError> {
+    let what = "vote";
+    version(&mut bytes, what)?;
+    let term = u64(&mut bytes, what)?;
+    let member = MemberId(u64(&mut bytes, what)?);
+    match u8(&mut bytes, what)? {
+        0 => Ok(Vote::new(term, member)),
+        1 => Ok(Vote::new_committed(term, member)),
+        _ => Err(CodecError::Malformed { what }),
+    }
+}
+
+pub(crate) fn encode_committed(committed: Option<&LogId>) -> Bytes {
+    let Some(log_id) = committed else { return Bytes::new() };
+    let mut out = BytesMut::with_capacity(17);
+    out.put_u8(VERSION);
+    out.put_u64_le(log_id.leader_id.term);
+    out.put_u64_le(log_id.index);
+    out.freeze()
+}
+
+pub(crate) fn decode_committed(mut bytes: Bytes) -> Result<Option<LogId>, CodecError> {
+    let what = "commit mark";
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    version(&mut bytes, what)?;
+    let term = u64(&mut bytes, what)?;
+    Ok(Some(log_id(term, u64(&mut bytes, what)?)))
+}
+
+pub(crate) fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term), index)
+}
+
+/// A membership with the position of the entry that brought it.
+pub(crate) fn encode_applied_membership(at: &LogId, membership: &Membership) -> Bytes {
+    let mut out = BytesMut::from(&encode_committed(Some(at))[..]);
+    put_membership(&mut out, membership);
+    out.freeze()
+}
+
+pub(crate) fn decode_applied_membership(bytes: &Bytes) -> Result<StoredMembership, CodecError> {
+    let what = "applied membership";
+    let mut rest = bytes.clone();
+    version(&mut rest, what)?;
+    let term = u64(&mut rest, what)?;
+    let at = log_id(term, u64(&mut rest, what)?);
+    Ok(StoredMembership::new(Some(at), decode_membership(&rest)?))
+}
+
+fn put_membership(out: &mut BytesMut, membership: &Membership) {
+    out.put_u8(VERSION);
+    put_len(out, membership.get_joint_config().len());
+    for config in membership.get_joint_config() {
+        put_len(out, config.len());
+        for id in config {
+            out.put_u64_le(id.0);
+        }
+    }
+    put_len(out, membership.nodes().count());
+    for (id, member) in membership.nodes() {
+        out.put_u64_le(id.0);
+        put_text(out, &member.name);
+        for urls in [&member.peer_urls, &member.client_urls] {
+            put_len(out, urls.len());
+            urls.iter().for_each(|url| put_text(out, url));
+        }
+    }
+}
+
+fn decode_membership(bytes: &Bytes) -> Result<Membership, CodecError> {
+    let what = "membership";
+    let bytes = &mut bytes.clone();
+    version(bytes, what)?;
+    let mut configs = Vec::new();
+    for _ in 0..u32(bytes, what)? {
+        let mut config = BTreeSet::new();
+        for _ in 0..u32(bytes, what)? {
+            config.insert(MemberId(u64(bytes, what)?));
+        }
+        configs.push(config);
+    }
+    let mut nodes = BTreeMap::new();
+    for _ in 0..u32(bytes, what)? {
+        let id = MemberId(u64(bytes, what)?);
+        let name = text(bytes, what)?;
+        let peer_urls = texts(bytes, what)?;
+        let client_urls = texts(bytes, what)?;
+        nodes.insert(id, Member { name, peer_urls, client_urls });
+    }
+    Membership::new(configs, nodes).map_err(|_| CodecError::Malformed { what })
+}
+
+fn put_len(out: &mut BytesMut, len: usize) {
+    out.put_u32_le(
+        u32::try_from(len).expect("a membership is small: members and urls are checked"),
+    );
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    put_len(out, text.len());
+    out.put_slice(text.as_bytes());
+}
+
+fn version(bytes: &mut Bytes, what: &'static str) -> Result<(), CodecError> {
+    match u8(bytes, what)? {
+        VERSION => Ok(()),
+        got => Err(CodecError::Unknown { what, got }),
+    }
+}
+
+fn u8(bytes: &mut Bytes, what: &'static str) -> Result<u8, CodecError> {
+    bytes.try_get_u8().map_err(|_| CodecError::Short { what })
+}
+
+fn u32(bytes: &mut Bytes, what: &'static str) -> Result<u32, CodecError> {
+    bytes.try_get_u32_le().map_err(|_| CodecError::Short { what })
+}
+
+fn u64(bytes: &mut Bytes, what: &'static str) -> Result<u64, CodecError> {
+    bytes.try_get_u64_le().map_err(|_| CodecError::Short { what })
+}
+
+fn text(bytes: &mut Bytes, what: &'static str) -> Result<String, CodecError> {
+    let len = u32(bytes, what)? as usize;
+    if bytes.len() < len {
+        return Err(CodecError::Short { what });
+    }
+    String::from_utf8(bytes.split_to(len).to_vec()).map_err(|_| CodecError::Malformed { what })
+}
+
+fn texts(bytes: &mut Bytes, what: &'static str) -> Result<Vec<String>, CodecError> {
+    (0..u32(bytes, what)?).map(|_| text(bytes, what)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn membership() -> Membership {
+        let member = |name: &str| Member {
+            name: name.into(),
+            peer_urls: vec!["http://localhost:2380".into()],
+            client_urls: vec!["http://localhost:2379".into(), "http://127.0.0.1:1".into()],
+        };
+        Membership::new(
+            vec![BTreeSet::from([MemberId(7)]), BTreeSet::from([MemberId(7), MemberId(9)])],
+            BTreeMap::from([(MemberId(7), member("a")), (MemberId(9), member(""))]),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn payloads_come_back_as_they_were() {
+        let batch = Batch(Bytes::from_static(&[TAG_COMMANDS, 1, 2, 3]));
+        for payload in [Payload::Blank, Payload::Normal(batch), Payload::Membership(membership())] {
+            let bytes = encode_payload(payload.clone());
+            assert_eq!(decode_payload(&bytes).unwrap(), payload);
+        }
+    }
+
+    #[test]
+    fn votes_and_commit_marks_come_back_as_they_were() {
+        for vote in [Vote::new(3, MemberId(u64::MAX)), Vote::new_committed(4, MemberId(1))] {
+            assert_eq!(decode_vote(encode_vote(&vote)).unwrap(), vote);
+        }
+        for mark in [None, Some(log_id(5, 17))] {
+            assert_eq!(decode_committed(encode_committed(mark.as_ref())).unwrap(), mark);
+        }
+    }
+
+    #[test]
+    fn an_applied_membership_keeps_its_place() {
+        let bytes = encode_applied_membership(&log_id(3, 4), &membership());
+        let applied = decode_applied_membership(&bytes).unwrap();
+        assert_eq!(applied, StoredMembership::new(Some(log_id(3, 4)), membership()));
+    }
+
+    #[test]
+    fn every_prefix_is_refused() {
+        let whole = encode_payload(Payload::Membership(membership()));
+        for len in 0..whole.len() {
+            assert!(decode_payload(&whole.slice(..len)).is_err(), "{len} of {} bytes", whole.len());
+        }
+        let vote = encode_vote(&Vote::new(1, MemberId(2)));
+        for len in 0..vote.len() {
+            assert!(decode_vote(vote.slice(..len)).is_err(), "{len} of {} bytes", vote.len());
+        }
+    }
+
+    #[test]
+    fn unknown_tags_and_versions_are_named() {
+        let error = decode_payload(&Bytes::from_static(&[9])).unwrap_err();
+        assert_eq!(error.to_string(), "entry payload has unknown tag or version 9");
+        let error = decode_vote(Bytes::from_static(&[2, 0])).unwrap_err();
+        assert_eq!(error.to_string(), "vote has unknown tag or version 2");
+    }
+}

@@ -1,0 +1,25 @@
+//! The gRPC surface: etcd's services in terms of Raft and the store.
+//!
+//! [`Router`] sends each request to its handler. KV is what a store lives by, so its unary calls
+//! take the short way: one message read ([`frame`]), one response written ([`body`]), rows encoded
+//! straight from the store's iterators ([`rows`]). The other services are the generated ones.
+//!
+//! This and the gateway are the only rooms where proto types stand next to store types.
+
+mod body;
+mod check;
+mod cluster;
+mod convert;
+mod errors;
+mod frame;
+mod health;
+mod kv;
+mod maintenance;
+mod router;
+mod rows;
+mod stream;
+
+pub use body::ResponseBody;
+pub use kv::{KvLimits, KvService};
+pub(crate) use maintenance::storage_version;
+pub use router::{Router, Services};

@@ -1,0 +1,267 @@
+//! From a request's path to its handler.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use keelson_api::etcdserverpb::cluster_server::ClusterServer;
+use keelson_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use keelson_api::health::health_server::HealthServer;
+use tonic::Status;
+use tonic::codegen::Service;
+
+use super::body::{self, ResponseBody};
+use super::cluster::ClusterService;
+use super::frame::read_message;
+use super::health::HealthService;
+use super::kv::KvService;
+use super::maintenance::MaintenanceService;
+use crate::observe::metrics::{Metrics, Rpc};
+
+/// Room for a message beyond `--max-request-bytes`: etcd's allowance for what wraps a request.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Everything that answers gRPC on one runtime.
+#[derive(Debug)]
+pub struct Services {
+    /// KV, and what the other services are made of.
+    pub kv: KvService,
+    /// The quota that Status reports.
+    pub quota_bytes: i64,
+    /// Counts calls.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Routes gRPC requests of one runtime; cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    kv: KvService,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    cluster: ClusterServer<ClusterService>,
+    health: HealthServer<HealthService>,
+    message_bytes_max: usize,
+    metrics: Arc<Metrics>,
+    /// Where each KV method stands in the metrics, so that a call looks nothing up.
+    kv_rpcs: [usize; KvMethod::ALL.len()],
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("kv", &self.kv).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// Builds the router of one runtime.
+    #[must_use]
+    pub fn new(services: Services) -> Self {
+        let Services { kv, quota_bytes, metrics } = services;
+        let maintenance = MaintenanceService {
+            store: kv.store.clone(),
+            raft: kv.raft.clone(),
+            barrier: kv.barrier.clone(),
+            identity: kv.identity.clone(),
+            quota_bytes,
+        };
+        let cluster = ClusterService {
+            raft: kv.raft.clone(),
+            barrier: kv.barrier.clone(),
+            identity: kv.identity.clone(),
+        };
+        Self {
+            message_bytes_max: kv.limits.request_bytes_max + MESSAGE_OVERHEAD_BYTES,
+            maintenance: MaintenanceServer::new(maintenance),
+            cluster: ClusterServer::new(cluster),
+            health: HealthServer::new(HealthService),
+            kv_rpcs: KvMethod::ALL.map(|method| position(&metrics, method)),
+            metrics,
+            kv,
+        }
+    }
+
+    /// Answers one gRPC request.
+    pub async fn call(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let Some((service, method)) =
+            request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'))
+        else {
+            let text = format!("malformed method name: {:?}", request.uri().path());
+            return body::error(&Status::resource_exhausted(text));
+        };
+        match service {
+            "etcdserverpb.KV" => {
+                let Some(method) = KvMethod::named(method) else {
+                    return unknown(service, Some(method));
+                };
+                self.call_kv(method, request).await
+            }
+            "etcdserverpb.Maintenance" => self.counted(self.maintenance.clone(), request).await,
+            "etcdserverpb.Cluster" => self.counted(self.cluster.clone(), request).await,
+            "grpc.health.v1.Health" => self.counted(self.health.clone(), request).await,
+            _ => unknown(service, None),
+        }
+    }
+
+    async fn call_kv(
+        &self,
+        method: KvMethod,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let rpc = &self.metrics.rpc.all()[self.kv_rpcs[method as usize]];
+        rpc.started.inc();
+        let (parts, incoming) = request.into_parts();
+        let answer = async {
+            let message = read_message(incoming, self.message_bytes_max).await?;
+            rpc.msg_received.inc();
+            self.answer(method, message).await
+        };
+        let answered = match timeout(&parts.headers) {
+            None => answer.await,
+            Some(timeout) => match tokio::time::timeout(timeout, answer).await {
+                Ok(answered) => answered,
+                Err(_) => Err(Status::deadline_exceeded("context deadline exceeded")),
+            },
+        };
+        match answered {
+            Ok(response) => {
+                rpc.msg_sent.inc();
+                rpc.handled(0).inc();
+                response
+            }
+            Err(status) => {
+                rpc.handled(status.code().into()).inc();
+                body::error(&status)
+            }
+        }
+    }
+
+    /// Calls a generated service; what it answered is read off its headers.
+    async fn counted<S>(&self, service: S, request: Request<Incoming>) -> Response<ResponseBody>
+    where
+        S: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>,
+    {
+        let Some(rpc) = self.metrics.rpc.by_path(request.uri().path()) else {
+            return generated(service, request).await;
+        };
+        rpc.started.inc();
+        rpc.msg_received.inc();
+        let response = generated(service, request).await;
+        match Status::from_header_map(response.headers()) {
+            Some(status) => rpc.handled(status.code().into()).inc(),
+            None => {
+                rpc.msg_sent.inc();
+                rpc.handled(0).inc();
+            }
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        method: KvMethod,
+        message: Bytes,
+    ) -> Result<Response<ResponseBody>, Status> {
+        match method {
+            KvMethod::Range => self.kv.range(message).await,
+            KvMethod::RangeStream => self.kv.range_stream(message).await,
+            KvMethod::Put => self.kv.put(message).await,
+            KvMethod::DeleteRange => self.kv.delete_range(message).await,
+            KvMethod::Txn => self.kv.txn(message).await,
+            KvMethod::Compact => self.kv.compact(message).await,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum KvMethod {
+    Range,
+    RangeStream,
+    Put,
+    DeleteRange,
+    Txn,
+    Compact,
+}
+
+impl KvMethod {
+    const ALL: [Self; 6] =
+        [Self::Range, Self::RangeStream, Self::Put, Self::DeleteRange, Self::Txn, Self::Compact];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Range => "Range",
+            Self::RangeStream => "RangeStream",
+            Self::Put => "Put",
+            Self::DeleteRange => "DeleteRange",
+            Self::Txn => "Txn",
+            Self::Compact => "Compact",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+}
+
+fn position(metrics: &Metrics, method: KvMethod) -> usize {
+    let is_it = |rpc: &Rpc| rpc.def.service == "etcdserverpb.KV" && rpc.def.method == method.name();
+    metrics.rpc.all().iter().position(is_it).expect("the metrics know every method of KV")
+}
+
+async fn generated<S>(mut service: S, request: Request<Incoming>) -> Response<ResponseBody>
+where
+    S: Service<Request<Incoming>, Response = Response<tonic::body::Body>, Error = Infallible>,
+{
+    match service.call(request).await {
+        Ok(response) => response.map(ResponseBody::Tonic),
+        Err(never) => match never {},
+    }
+}
+
+/// What grpc-go says of a service or method it does not have.
+fn unknown(service: &str, method: Option<&str>) -> Response<ResponseBody> {
+    let text = match method {
+        None => format!("unknown service {service}"),
+        Some(method) => format!("unknown method {method} for service {service}"),
+    };
+    body::error(&Status::unimplemented(text))
+}
+
+/// The client's deadline: digits and a unit. One that does not read is no deadline.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // Eight digits by the gRPC specification.
+    let count: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_read_as_grpc_writes_them() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        for odd in ["", "S", "5", "5s", "-1S", "999999999S", "1.5S", "é"] {
+            assert_eq!(read(odd), None, "{odd:?}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+}

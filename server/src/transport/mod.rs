@@ -1,0 +1,13 @@
+//! Client connections: accept, tell the protocol, serve.
+//!
+//! One acceptor hands connections in turn to the client runtimes, each a thread of its own; a
+//! connection stays where it was put, and so do its requests. Clear-text HTTP/2 is told from
+//! HTTP/1.1 by its first bytes; anything else is closed.
+
+mod accept;
+mod cork;
+mod serve;
+mod sniff;
+
+pub use accept::{Acceptor, Connections};
+pub use serve::{ServeOptions, Server, run_plain};

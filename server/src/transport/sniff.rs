@@ -1,0 +1,56 @@
+//! Tells HTTP/2 from HTTP/1.1 by the first bytes of a connection.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until the protocol is clear; what was read must be read again by whoever serves it.
+///
+/// # Errors
+/// When the peer closes first.
+pub(super) async fn sniff(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
+    let mut seen = BytesMut::with_capacity(HTTP2_PREFACE.len());
+    loop {
+        let same = seen.iter().zip(HTTP2_PREFACE).all(|(got, expected)| got == expected);
+        if !same {
+            return Ok((Protocol::Http1, seen.freeze()));
+        }
+        if seen.len() >= HTTP2_PREFACE.len() {
+            return Ok((Protocol::Http2, seen.freeze()));
+        }
+        let mut rest = (&mut *socket).take((HTTP2_PREFACE.len() - seen.len()) as u64);
+        if rest.read_buf(&mut seen).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(mut bytes: &[u8]) -> io::Result<(Protocol, Bytes)> {
+        sniff(&mut bytes).await
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_preface_tells() {
+        let (protocol, replay) = told(HTTP2_PREFACE).await.unwrap();
+        assert_eq!((protocol, &replay[..]), (Protocol::Http2, HTTP2_PREFACE));
+        for text in ["GET / HTTP/1.1\r\n", "POST /v3", "PRI * HTTP/1.1\r\n", "\0\0garbage"] {
+            let (protocol, replay) = told(text.as_bytes()).await.unwrap();
+            assert_eq!(protocol, Protocol::Http1, "{text:?}");
+            assert!(text.as_bytes().starts_with(&replay), "nothing is lost");
+        }
+        assert!(told(b"PRI * HT").await.is_err());
+    }
+}
