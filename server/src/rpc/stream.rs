@@ -7,10 +7,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use keelson_api::etcdserverpb::ResponseHeader;
 use keelson_store::View;
 use keelson_store::command::{Range, SortOrder, SortTarget};
+use prost::encoding::encode_varint;
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -104,7 +105,7 @@ struct Cursor {
 impl Cursor {
     /// The next message and whether it is the last one, which carries header and totals.
     fn next_message(&mut self) -> Result<(Bytes, bool), Status> {
-        let mut message = Message::with_capacity(4 << 10);
+        let mut message = BytesMut::with_capacity(4 << 10);
         let mut rows = 0;
         let mut cut = false;
         let mut last_key = Vec::new();
@@ -119,7 +120,7 @@ impl Cursor {
                         cut = true;
                         return ControlFlow::Break(());
                     }
-                    rows::put_row(message.buffer(), &row);
+                    rows::put_row(&mut message, &row);
                     rows += 1;
                     last_key.clear();
                     last_key.extend_from_slice(row.key);
@@ -132,8 +133,8 @@ impl Cursor {
         }
         let last = !cut || self.left == Some(0);
         if last {
-            rows::put_header(message.buffer(), &self.header);
-            rows::put_totals(message.buffer(), self.more, self.count);
+            rows::put_header(&mut message, &self.header);
+            rows::put_totals(&mut message, self.more, self.count);
         } else {
             // The next possible key: the last one and a zero byte.
             last_key.push(0);
@@ -142,6 +143,16 @@ impl Cursor {
                 self.rows *= 2;
             }
         }
-        Ok((message.finish()?, last))
+        Ok((wrap(&message)?, last))
     }
+}
+
+/// The frame of a `RangeStreamResponse`, whose only field holds the `RangeResponse`.
+fn wrap(response: &[u8]) -> Result<Bytes, Status> {
+    const RANGE_RESPONSE: u8 = 0x0a; // field 1, length-delimited
+    let mut message = Message::with_capacity(response.len() + 11);
+    message.buffer().put_u8(RANGE_RESPONSE);
+    encode_varint(response.len() as u64, message.buffer());
+    message.buffer().extend_from_slice(response);
+    message.finish()
 }
