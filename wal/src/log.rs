@@ -25,8 +25,8 @@ use crate::writer::{Tail, Writer, nonce};
 ///
 /// Every operation is one record in one ordered stream, so a vote, an append and a truncation
 /// become durable in the order of their calls. A call that returns an error has changed nothing
-/// and drops its callback uncalled; a call that returns `Ok` calls back exactly once, on the
-/// writer thread, in the order of the calls. Callbacks must be quick: the next group waits.
+/// and drops its callback uncalled; a call that returns `Ok` calls back exactly once, on whichever
+/// thread writes, in the order of the calls. Callbacks must be quick: the next group waits.
 ///
 /// Dropping the last handle stops the threads after they have written what was accepted, but
 /// writes no clean-shutdown frame; [`Wal::close`] does.
@@ -39,8 +39,8 @@ pub struct Wal {
 struct Inner {
     shared: Arc<Shared>,
     runner: Mutex<Runner>,
-    /// The writer, in inline mode.
-    inline: Mutex<Option<Writer>>,
+    /// Held by whoever writes: the writer thread, or a caller that found it at rest.
+    writer: Arc<Mutex<Option<Writer>>>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
@@ -97,13 +97,14 @@ impl Wal {
         let retired = shared.state.lock().pop_purged(purged);
         shared.pipeline.retire(retired);
         let writer = Writer::new(Arc::clone(&shared), disk, dir.to_owned(), observer, tail);
-        let (runner, inline) = match mode {
-            WriterMode::Thread => (Runner::start(&shared, writer)?, None),
-            WriterMode::Inline => (Runner::default(), Some(writer)),
+        let writer = Arc::new(Mutex::new(Some(writer)));
+        let runner = match mode {
+            WriterMode::Thread => Runner::start(&shared, &writer)?,
+            WriterMode::Inline => Runner::default(),
         };
         shared.run_pipeline_inline();
-        let (runner, inline) = (Mutex::new(runner), Mutex::new(inline));
-        let inner = Inner { shared, runner, inline, lock: Mutex::new(Some(lock)) };
+        let (runner, lock) = (Mutex::new(runner), Mutex::new(Some(lock)));
+        let inner = Inner { shared, runner, writer, lock };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
@@ -112,17 +113,45 @@ impl Wal {
     /// The first one must follow the last entry of the log, and each the one before it; an empty
     /// log that was never purged takes any first index.
     pub fn append(&self, entries: Vec<Entry>, done: Done) -> Result<(), Error> {
-        let max = self.inner.shared.options.payload_len_max();
-        if let Some(entry) = entries.iter().find(|entry| entry.payload.len() as u64 > max) {
-            let len = entry.payload.len() as u64;
-            return Err(Error::TooLarge { what: "entry", len, max });
-        }
+        self.check_sizes(&entries)?;
         self.submit(
             Body::Entries(entries),
             done,
             |memory, body| memory.check_append(body.entries()),
             |memory, body, number| memory.append(body.entries(), number),
         )
+    }
+
+    /// Adds entries like [`Wal::append`], and if the writer is at rest writes and syncs them before
+    /// it returns, on the caller's thread: the callback has run by then. A lone appender is spared
+    /// two wake-ups of other threads, which on an idle virtual machine take as long as the sync,
+    /// and is blocked for the sync. If the writer is busy this is [`Wal::append`].
+    pub fn append_here(&self, entries: Vec<Entry>, done: Done) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let Some(mut writer) = inner.writer.try_lock() else { return self.append(entries, done) };
+        self.check_sizes(&entries)?;
+        inner.shared.accept(
+            Body::Entries(entries),
+            done,
+            |memory, body| memory.check_append(body.entries()),
+            |memory, body, number| memory.append(body.entries(), number),
+        )?;
+        let guard = PoisonOnPanic(Arc::clone(&inner.shared));
+        if let Some(writer) = writer.as_mut() {
+            writer.work();
+        }
+        drop(writer);
+        drop(guard);
+        inner.leave_the_rest();
+        Ok(())
+    }
+
+    fn check_sizes(&self, entries: &[Entry]) -> Result<(), Error> {
+        let max = self.inner.shared.options.payload_len_max();
+        match entries.iter().map(|entry| entry.payload.len() as u64).find(|len| *len > max) {
+            None => Ok(()),
+            Some(len) => Err(Error::TooLarge { what: "entry", len, max }),
+        }
     }
 
     /// Removes all entries after `last_kept`, or all above the purged ones if there is none.
@@ -270,7 +299,7 @@ impl Wal {
         apply: impl FnOnce(&mut Memory, &Body, u64),
     ) -> Result<(), Error> {
         self.inner.shared.accept(body, done, check, apply)?;
-        self.inner.drive();
+        self.inner.leave_the_rest();
         Ok(())
     }
 }
@@ -281,15 +310,20 @@ fn check_mark(what: &'static str, mark: &Bytes) -> Result<(), Error> {
 }
 
 impl Inner {
+    /// Leaves what is queued to whoever writes here by default.
+    fn leave_the_rest(&self) {
+        match self.shared.options.writer {
+            WriterMode::Thread => self.shared.wake_writer(),
+            WriterMode::Inline => self.drain(),
+        }
+    }
+
     /// Inline, writes all that is queued. A call from within a callback finds the writer busy and
     /// leaves its operation to the call that is being served.
-    fn drive(&self) {
-        if self.shared.options.writer == WriterMode::Thread {
-            return;
-        }
+    fn drain(&self) {
         while !self.shared.state.lock().queue.is_empty() {
-            let Some(mut inline) = self.inline.try_lock() else { return };
-            let Some(writer) = inline.as_mut() else { return };
+            let Some(mut writer) = self.writer.try_lock() else { return };
+            let Some(writer) = writer.as_mut() else { return };
             writer.drain();
         }
     }
@@ -303,8 +337,9 @@ impl Inner {
         }
         self.shared.work.notify_all();
         self.shared.pipeline.close();
-        if let Some(mut inline) = self.inline.try_lock()
-            && let Some(mut writer) = inline.take()
+        if self.shared.options.writer == WriterMode::Inline
+            && let Some(mut writer) = self.writer.try_lock()
+            && let Some(mut writer) = writer.take()
         {
             writer.drain();
         }
@@ -324,14 +359,14 @@ impl Drop for Inner {
 }
 
 impl Runner {
-    fn start(shared: &Arc<Shared>, mut writer: Writer) -> Result<Self, Error> {
+    fn start(shared: &Arc<Shared>, writer: &Arc<Mutex<Option<Writer>>>) -> Result<Self, Error> {
         let failed = |e| Error::io("failed to start threads for", Path::new("wal"), e);
-        let on_writer = Arc::clone(shared);
+        let (on_writer, writer) = (Arc::clone(shared), Arc::clone(writer));
         let writer = thread::Builder::new()
             .name("wal-writer".to_owned())
             .spawn(move || {
-                let _guard = PoisonOnPanic(on_writer);
-                writer.run();
+                let guard = PoisonOnPanic(on_writer);
+                write_until_closed(&guard.0, &writer);
             })
             .map_err(failed)?;
         let mut runner = Self { writer: Some(writer), preparer: None };
@@ -373,7 +408,19 @@ impl Runner {
     }
 }
 
-/// A panic on one of the threads must not leave callers waiting for it.
+/// The writer thread: writes whatever is queued, until the log is closed.
+fn write_until_closed(shared: &Shared, writer: &Mutex<Option<Writer>>) {
+    loop {
+        shared.wait_for_work();
+        let mut writer = writer.lock();
+        let Some(writer) = writer.as_mut() else { return };
+        if !writer.work() {
+            return;
+        }
+    }
+}
+
+/// A panic of whoever writes must not leave callers waiting for it.
 struct PoisonOnPanic(Arc<Shared>);
 
 impl Drop for PoisonOnPanic {

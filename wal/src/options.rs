@@ -34,7 +34,7 @@ pub struct Options {
     /// one is rare, short enough that purging gives space back soon.
     pub segment_bytes: u64,
     /// Payload bytes of the newest entries that stay in memory for readers; entries that are not
-    /// yet flushed stay in any case. Default 64 MiB.
+    /// yet flushed stay in any case. Default 32 MiB.
     pub ring_bytes: usize,
     /// Bytes that may wait for the writer; the next operation gets [`Error::QueueFull`]. Raft
     /// bounds what it has in flight far below the default of 256 MiB, so meeting this bound
@@ -61,7 +61,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            ring_bytes: 64 << 20,
+            ring_bytes: 32 << 20,
             queue_bytes_max: 256 << 20,
             queue_ops_max: 65_536,
             group_bytes_max: 4 << 20,

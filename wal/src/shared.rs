@@ -137,8 +137,8 @@ impl Shared {
         }
     }
 
-    /// Takes an operation: checks it, shows it to readers, queues it. An error means that
-    /// nothing has happened and `done` was dropped uncalled.
+    /// Takes an operation: checks it, shows it to readers, queues it for whoever writes next. An
+    /// error means that nothing has happened and `done` was dropped uncalled.
     pub(crate) fn accept(
         &self,
         body: Body,
@@ -156,9 +156,22 @@ impl Shared {
         apply(&mut state.memory, &body, number);
         state.queue_bytes += bytes;
         state.queue.push_back(Operation { number, body, bytes, done });
-        drop(state);
-        self.work.notify_one();
         Ok(())
+    }
+
+    /// Has the writer thread look, if there is something to look at.
+    pub(crate) fn wake_writer(&self) {
+        if !self.state.lock().queue.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    /// Returns when something is queued, or the log is being closed.
+    pub(crate) fn wait_for_work(&self) {
+        let mut state = self.state.lock();
+        while state.queue.is_empty() && state.closing == Closing::No {
+            self.work.wait(&mut state);
+        }
     }
 
     /// With space to be had, anything is taken: the writer waits for the preparer if it must.

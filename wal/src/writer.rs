@@ -37,7 +37,7 @@ struct Placed {
     place: Place,
 }
 
-/// The one that writes. It lives on its own thread, or behind a lock in inline mode.
+/// The one that writes, on behalf of whoever holds its lock.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
@@ -77,23 +77,10 @@ impl Writer {
         Self { shared, disk, dir, observer, tail, frame, placed, pending }
     }
 
-    /// The loop of the writer thread, until the log is closed.
-    pub(crate) fn run(&mut self) {
-        loop {
-            let mut work = self.next_work();
-            if matches!(work, Work::Nothing) {
-                let mut state = self.shared.state.lock();
-                let idle = state.queue.is_empty() && state.closing == Closing::No;
-                if idle {
-                    self.shared.work.wait(&mut state);
-                }
-                drop(state);
-                work = self.next_work();
-            }
-            if !self.act(work) {
-                return;
-            }
-        }
+    /// Writes one group of what is queued, if anything is. False once the log is closed.
+    pub(crate) fn work(&mut self) -> bool {
+        let work = self.next_work();
+        self.act(work)
     }
 
     /// Does all that is queued, on the caller's thread. False once the log is closed.

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use keelson_wal::disk::{Disk, FaultyDisk, RealDisk};
+use keelson_wal::disk::{Disk, Fault, FaultyDisk, Op, RealDisk};
 use keelson_wal::{
     Done, Entry, EntryId, Error, Health, LogIndex, LogState, Observer, Options, Recovery, Wal,
     WriterMode,
@@ -237,12 +237,56 @@ fn callbacks_run_in_order_and_positions_follow() {
                 assert!(probe.positions().flushed >= index);
                 order.lock().unwrap().push(index);
             });
-            wal.append(vec![entry(1, index)], done).unwrap();
+            if index % 3 == 0 {
+                wal.append_here(vec![entry(1, index)], done).unwrap();
+            } else {
+                wal.append(vec![entry(1, index)], done).unwrap();
+            }
         }
         append(&wal, Vec::new()).unwrap();
         assert_eq!(*order.lock().unwrap(), (1..500).collect::<Vec<_>>());
         let positions = wal.positions();
         assert_eq!((positions.accepted, positions.submitted, positions.flushed), (500, 500, 500));
+    });
+}
+
+#[test]
+fn a_lone_append_is_written_on_its_callers_thread() {
+    both_modes(|disk, options| {
+        let (wal, _) = open(disk, options.clone());
+        for index in 1..200 {
+            let (sender, thread) = channel();
+            let done: Done = Box::new(move |result| {
+                result.unwrap();
+                sender.send(std::thread::current().id()).unwrap();
+            });
+            let syncs = disk.count(Some(Op::Sync));
+            wal.append_here(vec![entry(1, index)], done).unwrap();
+            assert_eq!(thread.try_recv(), Ok(std::thread::current().id()));
+            assert!(disk.count(Some(Op::Sync)) > syncs);
+        }
+        let oversized = Entry { id: EntryId::new(1, 200), payload: vec![0; 9 << 10].into() };
+        let refused = wal.append_here(vec![oversized], Box::new(|_| ()));
+        assert!(matches!(refused, Err(Error::TooLarge { .. })));
+        assert!(wal.append_here(entries(1, 300..301), Box::new(|_| ())).is_err());
+        drop(wal);
+        let (wal, _) = open(disk, options);
+        assert_eq!(wal.entries(0..1000, usize::MAX).unwrap(), entries(1, 1..200));
+    });
+}
+
+#[test]
+fn a_failed_sync_on_the_callers_thread_is_as_final() {
+    both_modes(|disk, options| {
+        let (wal, _) = open(disk, options);
+        append(&wal, entries(1, 1..4)).unwrap();
+        disk.plan(Some(Op::Sync), 1, Fault::Error(std::io::ErrorKind::Other));
+        let (done, result) = waiter();
+        wal.append_here(entries(1, 4..5), done).unwrap();
+        // The writer thread may not have let go yet, and then it does the writing.
+        assert!(matches!(result.recv(), Ok(Err(Error::Poisoned { .. }))));
+        let (done, _result) = waiter();
+        assert!(matches!(wal.append_here(entries(1, 5..6), done), Err(Error::Poisoned { .. })));
     });
 }
 
@@ -272,11 +316,19 @@ fn a_callback_may_use_the_log() {
         let inner = wal.clone();
         wal.append(
             entries(1, 1..2),
-            Box::new(move |_| inner.append(entries(1, 2..3), done).unwrap()),
+            Box::new(move |_| inner.append_here(entries(1, 2..3), done).unwrap()),
         )
         .unwrap();
         result.recv().unwrap().unwrap();
-        assert_eq!(wal.state().last, Some(EntryId::new(1, 2)));
+        let (done, result) = waiter();
+        let inner = wal.clone();
+        wal.append_here(
+            entries(1, 3..4),
+            Box::new(move |_| inner.append_here(entries(1, 4..5), done).unwrap()),
+        )
+        .unwrap();
+        result.recv().unwrap().unwrap();
+        assert_eq!(wal.state().last, Some(EntryId::new(1, 4)));
     });
 }
 
@@ -295,7 +347,12 @@ fn real_files_with_threads_and_many_writers() {
                     let (done, result) = waiter();
                     {
                         let mut next = next.lock().unwrap();
-                        wal.append(vec![entry(1, *next), entry(1, *next + 1)], done).unwrap();
+                        let both = vec![entry(1, *next), entry(1, *next + 1)];
+                        if next.is_multiple_of(3) {
+                            wal.append_here(both, done).unwrap();
+                        } else {
+                            wal.append(both, done).unwrap();
+                        }
                         *next += 2;
                     }
                     result.recv().unwrap().unwrap();
