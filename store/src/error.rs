@@ -39,6 +39,14 @@ pub enum Error {
         /// What this code reads.
         known: u8,
     },
+    /// What was to take the store's place is older than it.
+    #[error("refused to go back from log entry {applied:?} to {held:?}")]
+    Older {
+        /// What the store has applied.
+        applied: Option<LogPosition>,
+        /// What the other state has.
+        held: Option<LogPosition>,
+    },
     /// A counter has run out.
     #[error("too many {0}")]
     Exhausted(&'static str),

@@ -12,7 +12,7 @@ use crate::apply::Applier;
 use crate::engine::{Engine, RocksEngine, RocksOptions, Sizes, Table, WriteBatch};
 use crate::error::{Error, corrupt};
 use crate::metrics::Metrics;
-use crate::mvcc::compaction::{Cuts, Pins};
+use crate::mvcc::compaction::{Cuts, Pin, Pins};
 use crate::mvcc::view::View;
 use crate::options::Options;
 use crate::schema::meta::{self, State};
@@ -29,11 +29,59 @@ pub struct Store {
 /// What the handles and the applier share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    engine: Arc<dyn Engine>,
+    source: ArcSwap<Source>,
     view: ArcSwap<View>,
-    pins: Arc<Pins>,
     metrics: Arc<Metrics>,
+}
+
+/// Where the data is. Another one takes its place when the store is replaced; views of the former
+/// hold on to it for as long as they are read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) engine: Arc<dyn Engine>,
+    pins: Pins,
     physical: Mutex<Physical>,
+}
+
+impl Source {
+    fn new(engine: Arc<dyn Engine>) -> Self {
+        let physical = Physical { cut_below: Revision::NEVER, removed_to: Revision::NEVER };
+        Self { engine, pins: Pins::default(), physical: Mutex::new(physical) }
+    }
+
+    pub(crate) fn pin(&self, readable: Revision) -> Arc<Pin> {
+        self.pins.pin(readable)
+    }
+}
+
+/// What is read when a store begins, before anything is applied to it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) source: Source,
+    pub(crate) state: State,
+    pub(crate) cuts: Cuts,
+    pub(crate) start: Start,
+    pub(crate) view: View,
+}
+
+impl Opened {
+    pub(crate) fn read(engine: Arc<dyn Engine>, metrics: &Arc<Metrics>) -> Result<Self, Error> {
+        check_schema(&*engine)?;
+        let snapshot = engine.snapshot();
+        let state = read_state(snapshot.get(Table::Meta, meta::STATE)?)?;
+        let cuts = read_cuts(snapshot.get(Table::Meta, meta::COMPACTION)?)?;
+        let start = Start::read(&*snapshot, state.revision)?;
+        let source = Source::new(engine);
+        let view = View::new(
+            state,
+            snapshot,
+            start.counts.view(),
+            (start.zones.map(), start.zones.reports()),
+            Arc::clone(metrics),
+            source.pin(state.compacted),
+        );
+        Ok(Self { source, state, cuts, start, view })
+    }
 }
 
 /// How far removal has come since the store was opened.
@@ -70,29 +118,12 @@ impl Store {
     /// # Errors
     /// It cannot be read, or another version of this code wrote it.
     pub fn open(engine: Arc<dyn Engine>, options: Options) -> Result<(Self, Applier), Error> {
-        check_schema(&*engine)?;
-        let snapshot = engine.snapshot();
-        let state = snapshot.get(Table::Meta, meta::STATE)?;
-        let state = read_state(state)?;
-        let cuts = read_cuts(snapshot.get(Table::Meta, meta::COMPACTION)?)?;
-        let start = Start::read(&*snapshot, state.revision)?;
         let metrics = Arc::new(Metrics::default());
-        let pins = Arc::new(Pins::default());
-        let view = View::new(
-            state,
-            snapshot,
-            start.counts.view(),
-            (start.zones.map(), start.zones.reports()),
-            Arc::clone(&metrics),
-            pins.pin(state.compacted),
-        );
-        let physical = Physical { cut_below: Revision::NEVER, removed_to: Revision::NEVER };
+        let Opened { source, state, cuts, start, view } = Opened::read(engine, &metrics)?;
         let shared = Arc::new(Shared {
-            engine,
+            source: ArcSwap::from_pointee(source),
             view: ArcSwap::from_pointee(view),
-            pins,
             metrics,
-            physical: Mutex::new(physical),
         });
         let applier = Applier::new(Arc::clone(&shared), state, cuts, start, options);
         Ok((Self { shared }, applier))
@@ -101,7 +132,7 @@ impl Store {
     /// Superseded versions that readers have stepped over; a flush makes them go away.
     #[must_use]
     pub fn stale_steps(&self) -> u64 {
-        self.shared.engine.stale_steps()
+        self.shared.source().engine.stale_steps()
     }
 
     /// The newest published state.
@@ -138,7 +169,7 @@ impl Store {
     /// # Errors
     /// The store failed.
     pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.shared.engine.flush()?)
+        Ok(self.shared.source().engine.flush()?)
     }
 
     /// Copies the store into `dir`, which must not exist. The copy holds everything applied
@@ -147,7 +178,7 @@ impl Store {
     /// # Errors
     /// The store failed, or `dir` cannot be made.
     pub fn checkpoint(&self, dir: &Path) -> Result<(), Error> {
-        Ok(self.shared.engine.checkpoint(dir)?)
+        Ok(self.shared.source().engine.checkpoint(dir)?)
     }
 
     /// How much room the store takes.
@@ -155,7 +186,7 @@ impl Store {
     /// # Errors
     /// The store failed.
     pub fn sizes(&self) -> Result<Sizes, Error> {
-        Ok(self.shared.engine.sizes()?)
+        Ok(self.shared.source().engine.sizes()?)
     }
 
     /// What the store did since it was opened.
@@ -173,20 +204,29 @@ impl Store {
     /// # Errors
     /// The store failed.
     pub fn physical_compaction_step(&self) -> Result<PhysicalProgress, Error> {
-        let mut physical = self.shared.physical.lock();
-        let wanted = self.view().compacted();
+        self.shared.source().remove(self.view().compacted())
+    }
+
+    fn persisted_state(&self) -> Result<State, Error> {
+        self.shared.source().persisted_state()
+    }
+}
+
+impl Source {
+    fn remove(&self, wanted: Revision) -> Result<PhysicalProgress, Error> {
+        let mut physical = self.physical.lock();
         // A crash must not come back to a compacted revision that still reads what is removed.
         if self.persisted_state()?.compacted < wanted {
-            self.flush()?;
+            self.engine.flush()?;
         }
         let durable = self.persisted_state()?.compacted;
-        let readable = self.shared.pins.oldest().map_or(durable, |oldest| oldest.min(durable));
+        let readable = self.pins.oldest().map_or(durable, |oldest| oldest.min(durable));
         self.remove_below(&mut physical, readable)?;
         Ok(PhysicalProgress { done: physical.removed_to, wanted })
     }
 
     fn remove_below(&self, physical: &mut Physical, readable: Revision) -> Result<(), Error> {
-        let engine = &self.shared.engine;
+        let engine = &self.engine;
         let cuts = read_cuts(engine.persisted_meta(meta::COMPACTION)?)?;
         if let Some(below) = cuts.below(readable).filter(|below| *below > physical.cut_below) {
             engine.cut_log_below(below)?;
@@ -201,7 +241,7 @@ impl Store {
     }
 
     fn persisted_state(&self) -> Result<State, Error> {
-        read_state(self.shared.engine.persisted_meta(meta::STATE)?)
+        read_state(self.engine.persisted_meta(meta::STATE)?)
     }
 }
 
@@ -214,16 +254,21 @@ impl Shared {
         self.view.store(view);
     }
 
-    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
+    pub(crate) fn source(&self) -> Arc<Source> {
+        self.source.load_full()
+    }
+
+    /// Shows another source's data from now on.
+    pub(crate) fn replace(&self, source: Source, view: View) {
+        // A step of removal that is under way keeps to the source it began with. One that begins
+        // between the two lines finds nothing it might remove too early: the new source's pins
+        // are held by the view that is about to be shown.
+        self.source.store(Arc::new(source));
+        self.view.store(Arc::new(view));
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    pub(crate) fn pins(&self) -> &Pins {
-        &self.pins
     }
 }
 

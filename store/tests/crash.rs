@@ -156,6 +156,46 @@ fn a_checkpoint_opens_as_the_store_it_was_taken_from() {
     assert_eq!(digest(&copy), digest(&member));
 }
 
+/// As after a snapshot from another member: who reads goes on reading what they had.
+#[test]
+fn another_state_takes_the_stores_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = entries(13, 90);
+    let mut leader = Member::open(rocks(&dir.path().join("leader")));
+    leader.applier.apply(&entries[..60]).unwrap();
+    leader.store.checkpoint(&dir.path().join("copy")).unwrap();
+    let at_checkpoint = digest(&leader);
+    leader.applier.apply(&entries[60..]).unwrap();
+
+    let mut follower = Member::open(rocks(&dir.path().join("follower")));
+    follower.applier.apply(&entries[..20]).unwrap();
+    let (held, before) = (follower.store.view(), digest(&follower));
+    let old_rows = common::rows(&follower.store, &common::everything());
+    follower.applier.replace(rocks(&dir.path().join("copy"))).unwrap();
+    assert_eq!(digest(&follower), at_checkpoint);
+    assert_ne!(digest(&follower), before);
+    assert_eq!(follower.store.persisted().unwrap(), Some(entries[59].position));
+
+    let mut seen = Vec::new();
+    held.range(&common::everything(), &mut |row| {
+        seen.push(row.to_owned());
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(seen, old_rows.0);
+    drop(held);
+
+    follower.applier.apply(&entries).unwrap();
+    assert_eq!(digest(&follower), digest(&leader));
+    follower.store.physical_compaction_step().unwrap();
+    assert_eq!(digest(&follower), digest(&leader));
+
+    let older = Member::in_memory().1;
+    let refused = follower.applier.replace(older);
+    assert!(matches!(refused, Err(Error::Older { .. })), "{refused:?}");
+    assert_eq!(digest(&follower), digest(&leader));
+}
+
 #[test]
 fn an_undecodable_entry_stops_the_applier_and_leaves_no_trace() {
     let (mut member, _) = Member::in_memory();

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use keelson_store::engine::{
-    Bounds, Direction, Engine, MemoryEngine, RocksEngine, RocksOptions, Snapshot, Table, WriteBatch,
+    Blocks, Bounds, Direction, Engine, MemoryEngine, RocksEngine, RocksOptions, Snapshot, Table,
+    WriteBatch,
 };
 use keelson_store::types::Revision;
 
@@ -30,7 +31,7 @@ fn write(engine: &dyn Engine, puts: &[(&str, &str)], deletes: &[&str]) {
 
 fn walk(snapshot: &dyn Snapshot, lower: &str, upper: Option<&str>, way: Direction) -> Vec<String> {
     let bounds = Bounds { lower: lower.as_bytes(), upper: upper.map(str::as_bytes) };
-    let mut cursor = snapshot.cursor(Table::Current, bounds, way).unwrap();
+    let mut cursor = snapshot.cursor(Table::Current, bounds, way, Blocks::Keep).unwrap();
     let mut rows = Vec::new();
     while let Some((key, value)) = cursor.row() {
         let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
@@ -109,14 +110,16 @@ fn cursors_seek_ahead_and_never_back() {
         let snapshot = engine.snapshot();
         let bounds = Bounds { lower: b"a", upper: Some(b"g") };
         let key = |row: Option<(&[u8], &[u8])>| row.map(|(key, _)| key.to_vec());
-        let mut cursor = snapshot.cursor(Table::Current, bounds, Direction::Forward).unwrap();
+        let mut cursor =
+            snapshot.cursor(Table::Current, bounds, Direction::Forward, Blocks::Keep).unwrap();
         cursor.seek(b"b").unwrap();
         assert_eq!(key(cursor.row()).unwrap(), b"c");
         cursor.seek(b"a").unwrap();
         assert_eq!(key(cursor.row()).unwrap(), b"c");
         cursor.seek(b"f").unwrap();
         assert_eq!(cursor.row(), None);
-        let mut cursor = snapshot.cursor(Table::Current, bounds, Direction::Backward).unwrap();
+        let mut cursor =
+            snapshot.cursor(Table::Current, bounds, Direction::Backward, Blocks::Keep).unwrap();
         cursor.seek(b"d").unwrap();
         assert_eq!(key(cursor.row()).unwrap(), b"c");
         cursor.seek(b"f").unwrap();

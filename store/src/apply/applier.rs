@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::command::codec;
-use crate::engine::{Bounds, Direction, Snapshot};
+use crate::engine::{Blocks, Bounds, Direction, Engine, Snapshot};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::{Cuts, Pin};
@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::response::Outcome;
 use crate::schema::Table;
 use crate::schema::meta::{self, State};
-use crate::store::Shared;
+use crate::store::{Opened, Shared};
 use crate::types::{LogPosition, Revision};
 
 use super::machine::Machine;
@@ -45,7 +45,7 @@ impl Applier {
     ) -> Self {
         let base = shared.view();
         let machine = Machine {
-            engine: Arc::clone(shared.engine()),
+            engine: Arc::clone(&shared.source().engine),
             metrics: Arc::clone(shared.metrics()),
             state,
             cuts,
@@ -89,6 +89,24 @@ impl Applier {
         }
         self.stopped = false;
         Ok(outcomes)
+    }
+
+    /// Puts the state that `engine` holds in the place of this one, as after the installation of a
+    /// snapshot: views that are held go on reading the former state, new ones read this. It must
+    /// be flushed already, because what went into it is not in this member's log.
+    ///
+    /// # Errors
+    /// It cannot be read, or is older than what has been applied; then nothing has changed.
+    pub fn replace(&mut self, engine: Arc<dyn Engine>) -> Result<(), Error> {
+        let Opened { source, state, cuts, start, view } =
+            Opened::read(engine, self.shared.metrics())?;
+        let applied = |state: &State| state.applied.map(|at| at.index);
+        if applied(&state) < applied(&self.machine.state) {
+            return Err(Error::Older { applied: self.machine.state.applied, held: state.applied });
+        }
+        self.shared.replace(source, view);
+        *self = Self::new(Arc::clone(&self.shared), state, cuts, start, self.options);
+        Ok(())
     }
 
     /// The last entry applied.
@@ -153,7 +171,7 @@ impl Applier {
         let snapshot = machine.engine.snapshot();
         split_overfull(&mut self.counts, &*snapshot)?;
         if machine.state.compacted != machine.base.compacted() {
-            self.pin = self.shared.pins().pin(machine.state.compacted);
+            self.pin = self.shared.source().pin(machine.state.compacted);
         }
         let view = Arc::new(View::new(
             machine.state,
@@ -212,7 +230,8 @@ impl Start {
     pub(crate) fn read(snapshot: &dyn Snapshot, revision: Revision) -> Result<Self, Error> {
         let mut counts = Builder::default();
         let everything = Bounds { lower: &[], upper: None };
-        let mut cursor = snapshot.cursor(Table::Current, everything, Direction::Forward)?;
+        let mut cursor =
+            snapshot.cursor(Table::Current, everything, Direction::Forward, Blocks::Pass)?;
         while let Some((key, _)) = cursor.row() {
             counts.push(key);
             cursor.advance()?;
@@ -227,7 +246,8 @@ fn split_overfull(counts: &mut CountedIndex, snapshot: &dyn Snapshot) -> Result<
         let (lo, hi) = (bucket.lo.clone(), bucket.hi.clone());
         let bounds = Bounds { lower: &lo, upper: hi.as_deref() };
         let mut cut = Cut::new(bucket);
-        let mut cursor = snapshot.cursor(Table::Current, bounds, Direction::Forward)?;
+        let mut cursor =
+            snapshot.cursor(Table::Current, bounds, Direction::Forward, Blocks::Keep)?;
         while let Some((key, _)) = cursor.row() {
             cut.push(key);
             cursor.advance()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::command::{Command, Compact, DeleteRange, Put};
-use crate::engine::{Direction, Engine, Snapshot};
+use crate::engine::{Blocks, Direction, Engine, Snapshot};
 use crate::error::{Error, corrupt};
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::Cuts;
@@ -288,7 +288,8 @@ impl Machine {
             return Ok(found);
         }
         let snapshot = self.overlay.over(self.base.snapshot());
-        let mut cursor = snapshot.cursor(Table::Current, interval.bounds(), Direction::Forward)?;
+        let (bounds, forward) = (interval.bounds(), Direction::Forward);
+        let mut cursor = snapshot.cursor(Table::Current, bounds, forward, Blocks::Keep)?;
         while let Some((key, record)) = cursor.row() {
             let version = current::decode(record).map_err(corrupt(Table::Current, key))?;
             let value = needs_value(&version.meta).then(|| Bytes::copy_from_slice(version.value));

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::engine::{Bounds, Cursor, Direction, Error, Savepoint, Snapshot, WriteBatch};
+use crate::engine::{Blocks, Bounds, Cursor, Direction, Error, Savepoint, Snapshot, WriteBatch};
 use crate::schema::{Table, current, deleted, log};
 use crate::types::{KeyMeta, SubRevision};
 
@@ -219,10 +219,11 @@ impl Snapshot for Overlaid<'_> {
         table: Table,
         bounds: Bounds<'_>,
         direction: Direction,
+        blocks: Blocks,
     ) -> Result<Box<dyn Cursor + 'a>, Error> {
         let mut cursor = Merged {
             overlay: self.overlay,
-            base: self.base.cursor(table, bounds, direction)?,
+            base: self.base.cursor(table, bounds, direction, blocks)?,
             changed: None,
             on_base: false,
             table,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::command::{Compare, Range};
-use crate::engine::{Direction, Snapshot};
+use crate::engine::{Blocks, Direction, Snapshot};
 use crate::error::{Error, corrupt};
 use crate::mvcc::interval::Interval;
 use crate::mvcc::reader::{LiveCount, Reader};
@@ -46,7 +46,7 @@ impl Machine {
             revision: self.reached(),
             compacted: readable.compacted,
             counts: &counts,
-            zones: None,
+            blocks: Blocks::Keep,
         };
         let revision = if asked.0 <= 0 { reader.revision } else { asked };
         let mut keep = |row: KeyValueRef<'_>| {
@@ -75,7 +75,8 @@ pub(super) fn all_hold(
     if interval.is_empty() {
         return Ok(holds_for_nothing(compare));
     }
-    let mut cursor = snapshot.cursor(Table::Current, interval.bounds(), Direction::Forward)?;
+    let (bounds, forward) = (interval.bounds(), Direction::Forward);
+    let mut cursor = snapshot.cursor(Table::Current, bounds, forward, Blocks::Keep)?;
     if cursor.row().is_none() {
         return Ok(holds_for_nothing(compare));
     }

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::schema::{Table, deleted, log};
 use crate::types::Revision;
 
-use super::{Bounds, Cursor, Direction, Engine, Error, Sizes, Snapshot, WriteBatch};
+use super::{Blocks, Bounds, Cursor, Direction, Engine, Error, Sizes, Snapshot, WriteBatch};
 
 /// File that a checkpoint consists of.
 const CHECKPOINT_FILE: &str = "tables";
@@ -241,6 +241,7 @@ impl Snapshot for MemorySnapshot {
         table: Table,
         bounds: Bounds<'_>,
         direction: Direction,
+        _blocks: Blocks,
     ) -> Result<Box<dyn Cursor + 'a>, Error> {
         let mut cursor = MemoryCursor {
             snapshot: self,

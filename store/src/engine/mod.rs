@@ -42,6 +42,15 @@ pub enum Direction {
     Backward,
 }
 
+/// What becomes of blocks that a cursor had to read from disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// They are kept in the cache as far as it has room: somebody may ask again soon.
+    Keep,
+    /// They are let go: a walk over everything would only push out what is asked for often.
+    Pass,
+}
+
 /// A half-open interval of a table's keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds<'a> {
@@ -73,6 +82,7 @@ pub trait Snapshot: Debug + Send + Sync {
         table: Table,
         bounds: Bounds<'_>,
         direction: Direction,
+        blocks: Blocks,
     ) -> Result<Box<dyn Cursor + 'a>, Error>;
 
     /// The value at `key`, copied.

@@ -19,12 +19,15 @@
 //! The applier alone changes its map, in the order in which it changes the table: it holds the
 //! claim for the state after the last change. *By induction over these changes:*
 //! * [`created`](DeadZones::created) takes the key out of any zone. Nothing else comes to life.
-//! * [`deleted`](DeadZones::deleted) adds an interval in which every live key was just deleted: it
-//!   is dead at this state. The union of dead intervals that touch is dead.
+//! * [`deleted`](DeadZones::deleted) adds a key that was just deleted to a zone that it touches:
+//!   both are dead at this state, and so is their union.
 //! * [`absorb`](DeadZones::absorb) adds what readers saw. A gap was seen in a view of revision R:
 //!   at R no key of it was alive. A key of it that lives now was created after R, so the gap
 //!   without all keys created after R is dead now. The applier keeps the keys it created lately
 //!   with their revisions; if it has forgotten one created after R, it throws the report away.
+//!
+//! A reader that found a gap adds it to the map of its own view at once ([`ZoneMap::seen`]), which
+//! is about the state in which it saw the gap; so a store that nobody writes to gets quick as well.
 //!
 //! A batch that is not published yet is no special case: its deletes extend the applier's map, and
 //! no reader has that map before it has the batch's data, for both are published in one view. A
@@ -118,8 +121,9 @@ pub struct Gap {
 
 /// Walks along the zones beside a scan in ascending order.
 #[derive(Clone, Debug)]
-pub struct Cursor<'a> {
-    zones: &'a [Arc<Zone>],
+pub struct Cursor {
+    map: ZoneMap,
+    at: usize,
 }
 
 /// The keys that came to life of late, oldest first.
@@ -169,7 +173,7 @@ impl DeadZones {
                 zones.insert(at, Arc::new(part));
             }
         }
-        self.make_room();
+        self.map.make_room();
     }
 
     /// A live key has been deleted.
@@ -179,15 +183,7 @@ impl DeadZones {
         let touched = self.map.zones.get(at).is_some_and(|zone| zone.starts_by_successor(key));
         if touched {
             let grown = Zone { lo: key.to_vec(), hi: Some(successor(key)), weight: 1 };
-            self.add(grown, u64::saturating_add);
-        }
-    }
-
-    /// Every live key of `lo..hi`, `keys` of them, has been deleted at once.
-    pub fn deleted_all(&mut self, lo: &[u8], hi: Option<&[u8]>, keys: u64) {
-        if hi.is_none_or(|hi| lo < hi) {
-            let dead = Zone { lo: lo.to_vec(), hi: hi.map(<[u8]>::to_vec), weight: keys };
-            self.add(dead, u64::saturating_add);
+            self.map.add(grown, u64::saturating_add);
         }
     }
 
@@ -208,9 +204,17 @@ impl DeadZones {
         for key in born {
             let part = Zone { lo, hi: Some(key.to_vec()), weight };
             lo = successor(key);
-            self.add(part, u64::max);
+            self.map.add(part, u64::max);
         }
-        self.add(Zone { lo, hi: gap.hi, weight }, u64::max);
+        self.map.add(Zone { lo, hi: gap.hi, weight }, u64::max);
+    }
+}
+
+impl ZoneMap {
+    /// Takes in what a scan of this very state saw.
+    pub fn seen(&mut self, gap: &Gap) {
+        let dead = Zone { lo: gap.lo.clone(), hi: gap.hi.clone(), weight: gap.stepped_over };
+        self.add(dead, u64::max);
     }
 
     /// Adds a dead interval, joined with all zones that it touches.
@@ -218,12 +222,12 @@ impl DeadZones {
         if dead.is_empty() {
             return;
         }
-        let first = self.map.first_ending_from(&dead.lo);
-        let touching = self.map.zones[first..]
+        let first = self.first_ending_from(&dead.lo);
+        let touching = self.zones[first..]
             .iter()
             .take_while(|zone| dead.hi.as_ref().is_none_or(|hi| zone.lo <= *hi))
             .count();
-        let zones = Arc::make_mut(&mut self.map.zones);
+        let zones = Arc::make_mut(&mut self.zones);
         let mut weight = 0_u64;
         for zone in zones.drain(first..first + touching) {
             weight = weight.saturating_add(zone.weight);
@@ -239,10 +243,10 @@ impl DeadZones {
     /// Evicts the lightest zones when there are too many or they take too many bytes.
     fn make_room(&mut self) {
         let bytes = |zones: &[Arc<Zone>]| zones.iter().map(|zone| zone.bytes()).sum::<usize>();
-        if self.map.zones.len() <= ZONES_MAX && bytes(&self.map.zones) <= ZONE_BYTES_MAX {
+        if self.zones.len() <= ZONES_MAX && bytes(&self.zones) <= ZONE_BYTES_MAX {
             return;
         }
-        let zones = Arc::make_mut(&mut self.map.zones);
+        let zones = Arc::make_mut(&mut self.zones);
         let mut weights: Vec<u64> = zones.iter().map(|zone| zone.weight).collect();
         weights.sort_unstable();
         let limit = weights[weights.len() / 8];
@@ -255,19 +259,28 @@ impl DeadZones {
             Arc::make_mut(zone).weight /= 2;
         }
     }
-}
 
-impl ZoneMap {
     /// The zone that `key` lies in: a scan that would go to `key` may go to its end at once.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Zone> {
         self.zones.get(self.first_ending_after(key)).map(|zone| &**zone).filter(|z| z.holds(key))
     }
 
+    /// The zone that reaches up to `key`, or to the end of the table: a descending scan that stands
+    /// on `key` may go to its beginning at once.
+    #[must_use]
+    pub fn before(&self, key: Option<&[u8]>) -> Option<&Zone> {
+        match key {
+            None => self.zones.last().filter(|zone| zone.hi.is_none()),
+            Some(key) => self.zones.get(self.first_ending_from(key)).filter(|z| *z.lo < *key),
+        }
+        .map(|zone| &**zone)
+    }
+
     /// A cursor for a scan that begins at `lo`.
     #[must_use]
-    pub fn cursor(&self, lo: &[u8]) -> Cursor<'_> {
-        Cursor { zones: &self.zones[self.first_ending_after(lo)..] }
+    pub fn cursor(&self, lo: &[u8]) -> Cursor {
+        Cursor { map: self.clone(), at: self.first_ending_after(lo) }
     }
 
     /// All zones, ascending.
@@ -284,20 +297,15 @@ impl ZoneMap {
     }
 }
 
-impl<'a> Cursor<'a> {
+impl Cursor {
     /// The zone that begins no later than right behind `last`, the live key the scan stands on: the
     /// scan may seek to the zone's end instead of stepping on. One comparison when there is none.
-    pub fn behind(&mut self, last: &[u8]) -> Option<&'a Zone> {
-        loop {
-            let (zone, rest) = self.zones.split_first()?;
-            if !zone.starts_by_successor(last) {
-                return None;
-            }
-            if zone.hi.as_ref().is_none_or(|hi| hi.as_slice() > last) {
-                return Some(zone);
-            }
-            self.zones = rest;
+    pub fn behind(&mut self, last: &[u8]) -> Option<&Zone> {
+        let ahead = |zone: &Zone| zone.hi.as_ref().is_none_or(|hi| hi.as_slice() > last);
+        while self.map.zones.get(self.at).is_some_and(|zone| !ahead(zone)) {
+            self.at += 1;
         }
+        self.map.zones.get(self.at).map(|zone| &**zone).filter(|z| z.starts_by_successor(last))
     }
 }
 
@@ -398,7 +406,7 @@ impl Creations {
 }
 
 /// The key right behind `key`.
-fn successor(key: &[u8]) -> Vec<u8> {
+pub(super) fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = Vec::with_capacity(key.len() + 1);
     next.extend_from_slice(key);
     next.push(0);

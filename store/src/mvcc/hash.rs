@@ -12,7 +12,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::engine::{Bounds, Direction};
+use crate::engine::{Blocks, Bounds, Direction};
 use crate::error::{Error, ReadError, corrupt};
 use crate::schema::log::{Prev, Record};
 use crate::schema::{Table, current, log};
@@ -55,7 +55,8 @@ fn in_log(reader: &Reader<'_>, revision: Revision) -> Result<u64, Error> {
     let compacted = reader.compacted;
     let lower = log::first_key_of(Revision(compacted.0 + 1));
     let bounds = Bounds { lower: &lower, upper: None };
-    let mut cursor = reader.snapshot.cursor(Table::Log, bounds, Direction::Forward)?;
+    let mut cursor =
+        reader.snapshot.cursor(Table::Log, bounds, Direction::Forward, Blocks::Pass)?;
     let mut sum = 0_u64;
     while let Some((key, bytes)) = cursor.row() {
         let record = log::decode_key(key).and_then(|at| log::decode(at, bytes));
@@ -87,7 +88,8 @@ fn superseded(reader: &Reader<'_>, record: &Record<'_>) -> Result<u64, Error> {
 /// The versions that were alive at the compacted revision and are still.
 fn alive_since(reader: &Reader<'_>) -> Result<u64, Error> {
     let bounds = Bounds { lower: &[], upper: None };
-    let mut cursor = reader.snapshot.cursor(Table::Current, bounds, Direction::Forward)?;
+    let mut cursor =
+        reader.snapshot.cursor(Table::Current, bounds, Direction::Forward, Blocks::Pass)?;
     let mut sum = 0_u64;
     while let Some((key, record)) = cursor.row() {
         let version = current::decode(record).map_err(corrupt(Table::Current, key))?;

@@ -69,7 +69,8 @@ impl Reader<'_> {
         deleted::put_key(key, after, &mut lower);
         let upper = deleted::upper_bound_of(key);
         let bounds = Bounds { lower: &lower, upper: Some(&upper) };
-        let cursor = self.snapshot.cursor(Table::Deleted, bounds, Direction::Forward)?;
+        let cursor =
+            self.snapshot.cursor(Table::Deleted, bounds, Direction::Forward, self.blocks)?;
         let Some((at_key, record)) = cursor.row() else { return Ok(None) };
         // Later generations were created later still.
         let generation = || {

@@ -1,13 +1,12 @@
 //! One moment of the key space: a snapshot, with the revision and the compacted revision that
 //! belong to it. Read views and the applier's half-done batch are both read through this.
 
-use crate::engine::Snapshot;
+use crate::engine::{Blocks, Snapshot};
 use crate::error::{Error, ReadError, corrupt};
 use crate::schema::{Table, current};
 use crate::types::{KeyValueRef, Revision};
 
 use super::interval::Interval;
-use super::path::Zones;
 
 /// Knows how many keys live in an interval without walking it.
 pub(crate) trait LiveCount {
@@ -21,8 +20,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
     pub(crate) counts: &'a dyn LiveCount,
-    /// What is known to be dead in the snapshot's table `current`, and where to report more.
-    pub(crate) zones: Zones<'a>,
+    /// What becomes of the blocks it reads.
+    pub(crate) blocks: Blocks,
 }
 
 impl Reader<'_> {

@@ -10,7 +10,6 @@ use crate::types::{KeyMeta, KeyValueRef, Revision, SubRevision};
 
 use super::interval::Interval;
 use super::old::chain_start;
-use super::path::{Ahead, Path};
 use super::reader::Reader;
 
 /// Told of each row; breaks to see no more.
@@ -43,31 +42,22 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Shows the living versions within bounds. Ascending, it jumps over what is known to be dead
-    /// and reports what it had to step over.
+    /// Shows the living versions within bounds.
     pub(super) fn scan_newest(
         &self,
         bounds: Bounds<'_>,
         direction: Direction,
         visit: Visit<'_>,
     ) -> Result<(), Error> {
-        let zones = self.zones.filter(|_| direction == Direction::Forward);
-        let Some(mut path) = Path::start(zones, self.revision, bounds) else { return Ok(()) };
-        let from = Bounds { lower: &path.from, ..bounds };
-        let mut cursor = self.snapshot.cursor(Table::Current, from, direction)?;
-        loop {
-            path.look_back(&*cursor, bounds.upper);
-            let Some((key, record)) = cursor.row() else { return Ok(()) };
+        let mut cursor = self.snapshot.cursor(Table::Current, bounds, direction, self.blocks)?;
+        while let Some((key, record)) = cursor.row() {
             let version = current::decode(record).map_err(corrupt(Table::Current, key))?;
             if visit(version.row(key)).is_break() {
                 return Ok(());
             }
-            match path.go_on(key) {
-                Ahead::Next => cursor.advance()?,
-                Ahead::Jump => cursor.seek(&path.from)?,
-                Ahead::End => return Ok(()),
-            }
+            cursor.advance()?;
         }
+        Ok(())
     }
 
     fn scan_old(
@@ -77,7 +67,8 @@ impl<'a> Reader<'a> {
         direction: Direction,
         visit: Visit<'_>,
     ) -> Result<(), Error> {
-        let mut living = self.snapshot.cursor(Table::Current, interval.bounds(), direction)?;
+        let mut living =
+            self.snapshot.cursor(Table::Current, interval.bounds(), direction, self.blocks)?;
         let mut ended = Generations::open(self, interval, revision, direction)?;
         loop {
             let order = match (living.row(), ended.key()) {
@@ -140,8 +131,8 @@ impl<'a> Reader<'a> {
             return self.counts.live_count(interval);
         }
         let mut count = 0;
-        let mut living =
-            self.snapshot.cursor(Table::Current, interval.bounds(), Direction::Forward)?;
+        let (bounds, forward) = (interval.bounds(), Direction::Forward);
+        let mut living = self.snapshot.cursor(Table::Current, bounds, forward, self.blocks)?;
         while let Some((key, record)) = living.row() {
             let version = current::decode(record).map_err(corrupt(Table::Current, key))?;
             count += u64::from(version.meta.create <= revision);
@@ -175,7 +166,7 @@ impl<'a> Generations<'a> {
         let lower = deleted::lower_bound(interval.lower());
         let upper = interval.upper().map(deleted::lower_bound);
         let bounds = Bounds { lower: &lower, upper: upper.as_deref() };
-        let cursor = reader.snapshot.cursor(Table::Deleted, bounds, direction)?;
+        let cursor = reader.snapshot.cursor(Table::Deleted, bounds, direction, reader.blocks)?;
         let mut generations = Self { cursor, revision, key: None, alive: None };
         generations.advance()?;
         Ok(generations)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::command::{KeyRange, Range};
-use crate::engine::{Bounds, Direction, Snapshot};
+use crate::engine::{Blocks, Bounds, Direction, Snapshot};
 use crate::error::{Error, ReadError, corrupt};
 use crate::metrics::Metrics;
 use crate::schema::meta::{self, State};
@@ -17,18 +17,21 @@ use super::compaction::Pin;
 use super::counted_index::Counts;
 use super::dead_zones::{Reports, ZoneMap};
 use super::interval::Interval;
+use super::living::Living;
 pub use super::range::RangeSummary;
 use super::reader::{LiveCount, Reader};
+
+/// A range without a limit over more rows than this leaves nothing in the block cache. Ten thousand
+/// rows of a few hundred bytes are a few megabytes: as much as one reader may claim of the cache.
+const KEPT_ROWS_MAX: u64 = 10_000;
 
 /// Everything as it was when one batch had been applied. Cheap to hold, but what it can read is
 /// kept from being removed for as long as it is held.
 #[derive(Debug)]
 pub struct View {
     state: State,
-    snapshot: Arc<dyn Snapshot>,
+    snapshot: Living,
     counts: Counts,
-    zones: ZoneMap,
-    reports: Reports,
     metrics: Arc<Metrics>,
     /// Dropped last: the snapshot needs what it holds.
     pin: Arc<Pin>,
@@ -43,7 +46,8 @@ impl View {
         metrics: Arc<Metrics>,
         pin: Arc<Pin>,
     ) -> Self {
-        Self { state, snapshot, counts, zones, reports, metrics, pin }
+        let snapshot = Living::new(snapshot, state.revision, zones, reports);
+        Self { state, snapshot, counts, metrics, pin }
     }
 
     /// The store's revision.
@@ -94,7 +98,10 @@ impl View {
         sink: &mut dyn FnMut(KeyValueRef<'_>) -> ControlFlow<()>,
     ) -> Result<RangeSummary, ReadError> {
         self.metrics.ranges.add(1);
-        let reader = self.reader();
+        let mut reader = self.reader();
+        if self.rows_at_most(&range.range) > KEPT_ROWS_MAX && range.limit == 0 {
+            reader.blocks = Blocks::Pass;
+        }
         let revision = reader.resolve(range.revision)?;
         Ok(reader.range(range, revision, sink)?)
     }
@@ -120,16 +127,16 @@ impl View {
 
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
-            snapshot: &*self.snapshot,
+            snapshot: &self.snapshot,
             revision: self.state.revision,
             compacted: self.state.compacted,
             counts: self,
-            zones: Some((&self.zones, &self.reports)),
+            blocks: Blocks::Keep,
         }
     }
 
     pub(crate) fn snapshot(&self) -> &dyn Snapshot {
-        &*self.snapshot
+        &self.snapshot
     }
 
     pub(crate) fn pin(&self) -> &Arc<Pin> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 
-use crate::engine::{Bounds, Cursor, Direction, Error, Snapshot};
+use crate::engine::{Blocks, Bounds, Cursor, Direction, Error, Snapshot};
 use crate::schema::Table;
 
 use super::{DB, Db, failed};
@@ -55,12 +55,14 @@ impl Snapshot for RocksSnapshot {
         table: Table,
         bounds: Bounds<'_>,
         direction: Direction,
+        blocks: Blocks,
     ) -> Result<Box<dyn Cursor + 'a>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(bounds.lower);
         if let Some(upper) = bounds.upper {
             options.set_iterate_upper_bound(upper);
         }
+        options.fill_cache(blocks == Blocks::Keep);
         set_perf_stats(PerfStatsLevel::EnableCount);
         let counters = PerfContext::default();
         let stepped_before = counters.metric(PerfMetric::InternalDeleteSkippedCount);
