@@ -42,6 +42,26 @@ async fn ids_are_those_that_etcd_would_have() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the server is not running")]
+async fn a_store_without_its_log_is_not_served() {
+    let mut server = Server::start(Kind::Keelson);
+    let client = server.client().await;
+    send(&client, &Request::Put(put("k", "kept"))).await.unwrap();
+    server.terminate(STOP_BOUND).expect("it ends");
+    let wal = server.data_dir.join("member").join("wal");
+    let kept = server.folder().join("kept");
+    std::fs::rename(&wal, &kept).unwrap();
+    let refused = server.try_launch().expect_err("the log is gone");
+    assert!(refused.status.is_some_and(|status| !status.success()), "{}", refused.log);
+    assert!(refused.log.contains("the log ends at 0"), "{}", refused.log);
+
+    std::fs::remove_dir_all(&wal).unwrap();
+    std::fs::rename(&kept, &wal).unwrap();
+    server.launch();
+    assert_eq!(value(&server.client().await, "k").await, "kept");
+}
+
+#[tokio::test]
 async fn a_restart_keeps_data_and_ids_and_ignores_the_flags_of_the_first_start() {
     let mut server = Server::start_with(Kind::subject(), &["--initial-cluster-token=first"]);
     let client = server.client().await;

@@ -139,7 +139,7 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// `--keelson-memory-budget-bytes`: write buffers, block cache and metadata cache together,
-    /// 64 MiB to 4 TiB. Default 256 MiB.
+    /// 64 MiB to 4 TiB. Default 128 MiB.
     pub memory_budget_bytes: u64,
     /// `--keelson-wal-segment-bytes`: one log file, 1 MiB to 4 GiB and at least twice the largest
     /// request. Default 64 MiB.

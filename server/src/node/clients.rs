@@ -1,4 +1,6 @@
-//! The client runtimes: a thread each, with all that answers requests there.
+//! The client runtimes, each with all that answers requests there. The first one is the node's own
+//! runtime, which Raft runs on: what a lone client asks for crosses no thread but the log's. The
+//! others have a thread each.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -43,21 +45,46 @@ pub(super) struct Clients {
     pub(super) stopping: watch::Receiver<bool>,
 }
 
+/// The client runtimes while they serve.
+pub(super) struct Serving {
+    here: Option<tokio::task::JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Waits until all have stopped.
+    pub(super) async fn join(self) {
+        let here = match self.here {
+            Some(here) => here.await.is_err(),
+            None => false,
+        };
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().filter_map(|thread| thread.join().err()).count()
+        });
+        match joined.await {
+            Ok(0) if !here => {}
+            Ok(threads) => tracing::error!(here, threads, "client runtimes ended in a panic"),
+            Err(error) => tracing::error!(%error, "client threads could not be joined"),
+        }
+    }
+}
+
 impl Clients {
-    /// Starts one thread for each receiver of connections, with a runtime of its own.
+    /// Serves the first receiver's connections on the current runtime, and each other's on a
+    /// thread with a runtime of its own.
     pub(super) fn start(
         &self,
         config: &Config,
         connections: Vec<Connections>,
-    ) -> Result<Vec<JoinHandle<()>>, NodeError> {
-        connections
-            .into_iter()
-            .enumerate()
-            .map(|(number, connections)| self.start_one(config, number, connections))
-            .collect()
+    ) -> Result<Serving, NodeError> {
+        let mut connections = connections.into_iter().enumerate();
+        let here = connections.next().map(|(_, first)| tokio::spawn(self.serve(config, first)));
+        let thread = |(number, connections)| self.start_thread(config, number, connections);
+        Ok(Serving { here, threads: connections.map(thread).collect::<Result<_, _>>()? })
     }
 
-    fn start_one(
+    fn start_thread(
         &self,
         config: &Config,
         number: usize,
@@ -65,6 +92,19 @@ impl Clients {
     ) -> Result<JoinHandle<()>, NodeError> {
         let name = format!("client-{number}");
         let runtime = runtime(&name)?;
+        let serve = self.serve(config, connections);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || runtime.block_on(serve))
+            .map_err(NodeError::System)
+    }
+
+    /// Serves connections on whatever runtime this is polled on.
+    fn serve(
+        &self,
+        config: &Config,
+        connections: Connections,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let timeout = request_timeout(config);
         let (identity, raft, store) =
             (Arc::clone(&self.identity), self.raft.clone(), self.store.clone());
@@ -72,18 +112,14 @@ impl Clients {
         let (removed, stopping) = (self.removed.clone(), self.stopping.clone());
         let (proposer_limits, limits) = (proposer_limits(timeout), kv_limits(config));
         let (options, quota_bytes) = (serve_options(config), quota_bytes(config));
-        let serve = async move {
+        async move {
             // On its own runtime, because both start tasks that belong there.
             let proposer = raft.proposer(proposer_limits);
             let barrier = raft.barrier(timeout);
             let kv = KvService { store, proposer, barrier, removed, raft, identity, limits };
             let router = Router::new(Services { kv, quota_bytes, metrics });
             Server::new(options, router, http).run(connections, stopping).await;
-        };
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(move || runtime.block_on(serve))
-            .map_err(NodeError::System)
+        }
     }
 }
 
@@ -113,7 +149,7 @@ fn serve_options(config: &Config) -> ServeOptions {
 }
 
 /// One runtime for each core unless told otherwise.
-pub(super) fn threads(config: &Config) -> usize {
+pub(super) fn runtimes(config: &Config) -> usize {
     match config.client.threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use keelson_wal::Wal;
@@ -21,11 +20,15 @@ use crate::config::{Config, Url};
 use crate::http::HttpState;
 use crate::observe::log::{Log, LogError};
 use crate::observe::metrics::Metrics;
-use crate::raft::{Member, RaftHandle, RaftOptions, StartError};
+use crate::raft::{Member, RaftHandle, RaftOptions, StartError, WriteHere};
 use crate::transport::{self, Acceptor};
 
 /// How long the end waits for its last log lines to be written.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
+
+/// Threads of one runtime for reads that take long; further ones wait. Each of these reads is a
+/// few milliseconds of CPU, or waits for the disk, and holds up to a megabyte.
+const BLOCKING_THREADS_MAX: usize = 32;
 
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,12 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 
 pub(super) fn runtime(name: &str) -> Result<Runtime, NodeError> {
     let name = name.to_owned();
-    Builder::new_current_thread().thread_name(name).enable_all().build().map_err(NodeError::System)
+    Builder::new_current_thread()
+        .thread_name(name)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(NodeError::System)
 }
 
 async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeError> {
@@ -84,17 +92,20 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
         tracing::warn!(note, "a setting has no effect");
     }
     let addresses = listen_addresses(&config.client.listen_urls).map_err(NodeError::Listen)?;
-    let threads = clients::threads(config);
-    let (acceptor, connections) =
-        Acceptor::bind(&addresses, threads, config.client.reuse_port).map_err(NodeError::Listen)?;
+    let runtimes = clients::runtimes(config);
+    let (acceptor, connections) = Acceptor::bind(&addresses, runtimes, config.client.reuse_port)
+        .map_err(NodeError::Listen)?;
 
     let addresses = listen_addresses(&config.metrics.listen_urls).map_err(NodeError::Listen)?;
     let (metrics_acceptor, mut metrics_connections) =
         Acceptor::bind(&addresses, 1, config.client.reuse_port).map_err(NodeError::Listen)?;
 
     let metrics = Arc::new(Metrics::new(config.metrics.extensive));
-    let Booted { identity, wal, store, applier } =
-        boot(config, Some(Arc::new(WalTiming::new(Arc::clone(&metrics)))))?;
+    let write_here = Arc::new(WriteHere::default());
+    let Booted { identity, wal, store, applier } = boot(
+        config,
+        Some(Arc::new(WalTiming::new(Arc::clone(&metrics), Arc::clone(&write_here)))),
+    )?;
     let identity = Arc::new(identity);
     let member = member(config);
     let options = RaftOptions {
@@ -104,7 +115,7 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
         election_timeout: config.raft.election_timeout,
         catchup_entries: config.raft.snapshot_catchup_entries,
     };
-    let raft = RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
+    let raft = RaftHandle::start(options, wal.clone(), write_here, store.clone(), applier).await?;
     let (compactor, removed) = Compactor::start(store.clone()).map_err(NodeError::System)?;
 
     let starting = async {
@@ -178,7 +189,7 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
             tracing::error!(%error, "a listener ended in a panic");
         }
     }
-    join(clients).await;
+    clients.join().await;
     compactor.stop();
     match failure {
         Some(reason) => Err(NodeError::Failed(reason)),
@@ -235,16 +246,5 @@ fn member(config: &Config) -> Member {
         name: config.member.name.clone(),
         peer_urls: text(&config.peer.advertise_urls),
         client_urls: text(&config.client.advertise_urls),
-    }
-}
-
-async fn join(threads: Vec<JoinHandle<()>>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        threads.into_iter().filter_map(|thread| thread.join().err()).count()
-    });
-    match joined.await {
-        Ok(0) => {}
-        Ok(panicked) => tracing::error!(panicked, "client threads ended in a panic"),
-        Err(error) => tracing::error!(%error, "client threads could not be joined"),
     }
 }

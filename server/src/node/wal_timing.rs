@@ -1,23 +1,26 @@
-//! Times the log's writes and syncs for the metrics; the log itself reads no clock.
+//! Times the log's writes and syncs, for the metrics and for whoever may wait for them; the log
+//! itself reads no clock.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use keelson_wal::Observer;
 use parking_lot::Mutex;
 
 use crate::observe::metrics::Metrics;
+use crate::raft::WriteHere;
 
-/// Called by the log's one writer thread, so the lock is never contended.
+/// Called by whoever writes the log, one at a time, so the lock is never contended.
 #[derive(Debug)]
 pub(super) struct WalTiming {
     metrics: Arc<Metrics>,
+    write_here: Arc<WriteHere>,
     started: Mutex<Option<Instant>>,
 }
 
 impl WalTiming {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, started: Mutex::new(None) }
+    pub(super) fn new(metrics: Arc<Metrics>, write_here: Arc<WriteHere>) -> Self {
+        Self { metrics, write_here, started: Mutex::new(None) }
     }
 
     fn start(&self) {
@@ -46,6 +49,8 @@ impl Observer for WalTiming {
     }
 
     fn sync_ended(&self, _ok: bool) {
-        self.metrics.disk.wal_fsync_seconds.observe(self.seconds());
+        let seconds = self.seconds();
+        self.metrics.disk.wal_fsync_seconds.observe(seconds);
+        self.write_here.synced_in(Duration::from_secs_f64(seconds));
     }
 }

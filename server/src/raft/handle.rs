@@ -16,8 +16,9 @@ use super::barrier::ReadBarrier;
 use super::log_store::LogStore;
 use super::network::NoPeers;
 use super::proposer::{Proposer, ProposerLimits};
-use super::state_machine::StateMachine;
+use super::state_machine::{StateMachine, stored_membership};
 use super::types::{Member, MemberId, TypeConfig};
+use super::write_here::WriteHere;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -53,6 +54,18 @@ pub enum StartError {
     /// The timings contradict each other.
     #[error("raft configuration")]
     Config(#[source] openraft::ConfigError),
+    /// A lone voter's store holds what its log does not: part of the log is gone, and with it what
+    /// was acknowledged after the store's last flush.
+    #[error(
+        "the store holds entries up to {applied}, but the log ends at {last}: part of the log is \
+         missing, or it is another node's; put the log back, or restore this member from a backup"
+    )]
+    LogLost {
+        /// The last entry the store holds.
+        applied: u64,
+        /// The last entry of the log; 0 if it is empty.
+        last: u64,
+    },
     /// Log or store could not be read, or the node stopped at once.
     #[error("raft could not start: {0}")]
     Fatal(String),
@@ -102,16 +115,19 @@ impl RaftHandle {
     pub(crate) async fn start(
         options: RaftOptions,
         wal: Wal,
+        write_here: Arc<WriteHere>,
         store: Store,
         applier: Applier,
     ) -> Result<Self, StartError> {
         let config = Arc::new(config(&options).validate().map_err(StartError::Config)?);
+        check_log_reaches_store(options.id, &wal, &store)?;
         let state_machine = StateMachine::new(store.clone(), applier);
-        let raft = Raft::new(options.id, config, NoPeers, LogStore::new(wal), state_machine)
+        let log_store = LogStore::new(wal, Arc::clone(&write_here));
+        let raft = Raft::new(options.id, config, NoPeers, log_store, state_machine)
             .await
             .map_err(fatal)?;
         let handle = Self { raft, store, id: options.id, term: Arc::default() };
-        tokio::spawn(handle.clone().follow_term());
+        tokio::spawn(handle.clone().follow(write_here));
         handle.join(options).await?;
         tokio::spawn(handle.clone().keep_house());
         Ok(handle)
@@ -192,11 +208,17 @@ impl RaftHandle {
         self.term.load(Ordering::Relaxed)
     }
 
-    async fn follow_term(self) {
+    /// Keeps what others read without a lock up to date: the term, and whether there are peers.
+    async fn follow(self, write_here: Arc<WriteHere>) {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let term = metrics.borrow_and_update().vote.leader_id().term;
-            self.term.store(term, Ordering::Relaxed);
+            {
+                let metrics = metrics.borrow_and_update();
+                self.term.store(metrics.vote.leader_id().term, Ordering::Relaxed);
+                let mut voters = metrics.membership_config.membership().voter_ids();
+                let lone = voters.next() == Some(self.id) && voters.next().is_none();
+                write_here.set_lone_voter(lone);
+            }
             if metrics.changed().await.is_err() {
                 return;
             }
@@ -266,7 +288,9 @@ impl RaftHandle {
             let applied = self.store.applied().map_or(0, |at| at.index.0);
             let behind = applied - persisted.map_or(0, |at| at.index.0).min(applied);
             let stale = self.store.stale_steps();
-            if behind > UNFLUSHED_ENTRIES_MAX || stale - stale_before > STALE_STEPS_MAX {
+            if behind > UNFLUSHED_ENTRIES_MAX
+                || stale.saturating_sub(stale_before) > STALE_STEPS_MAX
+            {
                 stale_before = stale;
                 self.flush().await;
             }
@@ -283,6 +307,22 @@ impl RaftHandle {
             Err(error) => tracing::error!(%error, "the flush did not end"),
         }
     }
+}
+
+/// A lone voter applies what its own log holds durably, and nothing else. (A member of a larger
+/// cluster may have applied what a quorum holds before its own disk did, or have installed a
+/// snapshot; Raft sees to both.)
+fn check_log_reaches_store(id: MemberId, wal: &Wal, store: &Store) -> Result<(), StartError> {
+    let membership = stored_membership(store).map_err(|e| StartError::Fatal(e.to_string()))?;
+    let mut voters = membership.membership().voter_ids();
+    let lone = voters.next() == Some(id) && voters.next().is_none();
+    let applied = store.applied().map_or(0, |at| at.index.0);
+    let log = wal.state();
+    let last = log.last.or(log.purged).map_or(0, |at| at.index.0);
+    if lone && applied > last {
+        return Err(StartError::LogLost { applied, last });
+    }
+    Ok(())
 }
 
 fn fatal(error: Fatal<TypeConfig>) -> StartError {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use keelson_wal as wal;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use super::write_here::WriteHere;
 
 /// Entries are handed to apply and replication in pieces of about this many bytes, so that a long
 /// backlog never sits in memory whole.
@@ -28,11 +30,12 @@ const READ_CHUNK_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct LogStore {
     wal: Wal,
+    write_here: Arc<WriteHere>,
 }
 
 impl LogStore {
-    pub(crate) fn new(wal: Wal) -> Self {
-        Self { wal }
+    pub(crate) fn new(wal: Wal, write_here: Arc<WriteHere>) -> Self {
+        Self { wal, write_here }
     }
 
     /// Reads entries of `range` that are in the log, up to `bytes_max`, at least one if there is
@@ -180,11 +183,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             id: entry_id(&entry.log_id),
             payload: codec::encode_payload(entry.payload),
         };
-        let entries = entries.into_iter().map(encode).collect();
+        let entries: Vec<_> = entries.into_iter().map(encode).collect();
+        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
         let done = move |result: Result<(), wal::Error>| {
             callback.io_completed(result.map_err(io::Error::other));
         };
-        self.wal.append(entries, Box::new(done)).map_err(io::Error::other)
+        let append = if self.write_here.suits(bytes) { Wal::append_here } else { Wal::append };
+        append(&self.wal, entries, Box::new(done)).map_err(io::Error::other)
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {

@@ -24,9 +24,11 @@ mod proposer;
 mod responder;
 mod state_machine;
 mod types;
+mod write_here;
 
 pub use barrier::{BarrierError, ReadBarrier};
 pub use codec::CodecError;
 pub use handle::{RaftHandle, RaftOptions, RaftStatus, StartError};
 pub use proposer::{Proposal, ProposeError, Proposer, ProposerLimits};
 pub use types::{ClusterId, Member, MemberId};
+pub use write_here::WriteHere;

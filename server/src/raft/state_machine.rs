@@ -79,7 +79,7 @@ fn log_id(position: LogPosition) -> LogId {
     codec::log_id(position.term.0, position.index.0)
 }
 
-fn stored_membership(store: &Store) -> io::Result<StoredMembership> {
+pub(super) fn stored_membership(store: &Store) -> io::Result<StoredMembership> {
     match store.membership().map_err(io::Error::other)? {
         Some(bytes) => Ok(codec::decode_applied_membership(&bytes)?),
         None => Ok(StoredMembership::default()),

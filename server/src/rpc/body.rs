@@ -1,6 +1,5 @@
 //! The body of a response, of whatever kind, as one type.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,14 +16,25 @@ const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 /// service's body, or plain bytes over HTTP.
 #[derive(Debug)]
 pub enum ResponseBody {
-    /// What is left of a unary response.
-    Unary(VecDeque<Frame<Bytes>>),
+    /// A unary response, and how much of it has been taken.
+    Unary(Bytes, Taken),
     /// Messages from a task; ends with the status.
     Stream(mpsc::Receiver<Result<Bytes, Status>>, Ended),
     /// From a generated service.
     Tonic(tonic::body::Body),
     /// Not gRPC at all.
     Plain(Option<Bytes>),
+}
+
+/// How much of a unary response has been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing yet.
+    Nothing,
+    /// The message; the trailers are next.
+    Message,
+    /// Everything.
+    Everything,
 }
 
 /// Whether the trailers of a stream have been sent.
@@ -40,16 +50,26 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match self.get_mut() {
-            Self::Unary(frames) => Poll::Ready(frames.pop_front().map(Ok)),
+            Self::Unary(message, taken) => Poll::Ready(match *taken {
+                Taken::Nothing => {
+                    *taken = Taken::Message;
+                    Some(Ok(Frame::data(std::mem::take(message))))
+                }
+                Taken::Message => {
+                    *taken = Taken::Everything;
+                    Some(Ok(Frame::trailers(ok_trailers())))
+                }
+                Taken::Everything => None,
+            }),
             Self::Stream(_, Ended(true)) => Poll::Ready(None),
             Self::Stream(messages, ended) => messages.poll_recv(cx).map(|message| {
-                let status = match message {
+                let trailers = match message {
                     Some(Ok(message)) => return Some(Ok(Frame::data(message))),
-                    Some(Err(status)) => status,
-                    None => Status::new(tonic::Code::Ok, ""),
+                    Some(Err(status)) => trailers(&status),
+                    None => ok_trailers(),
                 };
                 *ended = Ended(true);
-                Some(Ok(Frame::trailers(trailers(&status))))
+                Some(Ok(Frame::trailers(trailers)))
             }),
             Self::Tonic(body) => Pin::new(body).poll_frame(cx),
             Self::Plain(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -58,7 +78,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Unary(frames) => frames.is_empty(),
+            Self::Unary(_, taken) => *taken == Taken::Everything,
             Self::Stream(_, ended) => ended.0,
             Self::Tonic(body) => body.is_end_stream(),
             Self::Plain(bytes) => bytes.is_none(),
@@ -70,16 +90,20 @@ impl Body for ResponseBody {
             Self::Plain(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Plain(None) => SizeHint::with_exact(0),
             Self::Tonic(body) => body.size_hint(),
-            Self::Unary(_) | Self::Stream(..) => SizeHint::default(),
+            Self::Unary(..) | Self::Stream(..) => SizeHint::default(),
         }
     }
 }
 
+fn ok_trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(GRPC_STATUS.clone(), HeaderValue::from_static("0"));
+    trailers
+}
+
 fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
-    if status.code() == tonic::Code::Ok {
-        trailers.insert(GRPC_STATUS.clone(), HeaderValue::from_static("0"));
-    } else if status.add_header(&mut trailers).is_err() {
+    if status.add_header(&mut trailers).is_err() {
         // Only a status whose details are no header value gets here; ours have none.
         trailers.insert(GRPC_STATUS.clone(), HeaderValue::from_static("13"));
     }
@@ -93,8 +117,8 @@ pub(super) struct Message(BytesMut);
 impl Message {
     /// An empty message with room for `bytes`.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(bytes + 5);
-        buffer.put_bytes(0, 5);
+        let mut buffer = BytesMut::with_capacity(bytes + PREFIX_BYTES);
+        buffer.put_bytes(0, PREFIX_BYTES);
         Self(buffer)
     }
 
@@ -105,21 +129,39 @@ impl Message {
 
     /// Length of the payload so far.
     pub(super) fn len(&self) -> usize {
-        self.0.len() - 5
+        self.0.len() - PREFIX_BYTES
+    }
+
+    /// Writes the prefix of a message of `len` bytes, of which this is the head.
+    ///
+    /// # Errors
+    /// When the message is larger than a gRPC peer accepts.
+    pub(super) fn finish_as_head_of(mut self, len: usize) -> Result<Bytes, Status> {
+        self.0[..PREFIX_BYTES].copy_from_slice(&prefix(len)?);
+        Ok(self.0.freeze())
     }
 
     /// Writes the prefix and gives the frame away.
     ///
     /// # Errors
     /// When the payload is larger than a gRPC peer accepts.
-    pub(super) fn finish(mut self) -> Result<Bytes, Status> {
+    pub(super) fn finish(self) -> Result<Bytes, Status> {
         let len = self.len();
-        let Some(announced) = u32::try_from(len).ok().filter(|_| len <= MESSAGE_BYTES_MAX) else {
-            return Err(too_large(len));
-        };
-        self.0[1..5].copy_from_slice(&announced.to_be_bytes());
-        Ok(self.0.freeze())
+        self.finish_as_head_of(len)
     }
+}
+
+/// A flag byte and a length.
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// The gRPC prefix of an uncompressed message of `len` bytes.
+///
+/// # Errors
+/// When the message is larger than a gRPC peer accepts.
+pub(super) fn prefix(len: usize) -> Result<[u8; PREFIX_BYTES], Status> {
+    let announced = u32::try_from(len).ok().filter(|_| len <= MESSAGE_BYTES_MAX);
+    let [a, b, c, d] = announced.ok_or_else(|| too_large(len))?.to_be_bytes();
+    Ok([0, a, b, c, d])
 }
 
 /// The largest message that goes out: etcd's send limit, a signed 32-bit length.
@@ -134,15 +176,11 @@ pub(super) fn too_large(len: usize) -> Status {
 
 /// A response of one message.
 pub(super) fn unary(message: Bytes) -> Response<ResponseBody> {
-    let ok = Status::new(tonic::Code::Ok, "");
-    grpc(ResponseBody::Unary(VecDeque::from([
-        Frame::data(message),
-        Frame::trailers(trailers(&ok)),
-    ])))
+    grpc(ResponseBody::Unary(message, Taken::Nothing))
 }
 
-/// A response of messages that a task sends as they become ready; the channel's bound is the
-/// stream's.
+/// A response whose messages, or whose message's pieces, a task sends as they become ready; the
+/// channel's bound is the stream's.
 pub(super) fn stream(messages: mpsc::Receiver<Result<Bytes, Status>>) -> Response<ResponseBody> {
     grpc(ResponseBody::Stream(messages, Ended::default()))
 }

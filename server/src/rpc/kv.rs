@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::body::{self, Message, ResponseBody};
-use super::{check, convert, errors, rows, stream};
+use super::{check, convert, errors, large, rows, stream};
 use crate::node::Identity;
 use crate::raft::{Proposer, RaftHandle, ReadBarrier};
 
@@ -32,6 +32,9 @@ pub struct KvLimits {
 /// thread of their own, so that they hold up no other connection. A thousand rows take about as
 /// long as ten small requests.
 const INLINE_ROWS_MAX: u64 = 1000;
+
+/// So do answers of up to this many bytes.
+const INLINE_BYTES_MAX: usize = 512 << 10;
 
 /// The KV service of one runtime.
 #[derive(Clone)]
@@ -66,12 +69,12 @@ impl KvService {
         let (range, serializable) = decode_range(request)?;
         let view = self.view(serializable).await?;
         let header = self.header(view.revision());
-        let message = if rows_at_most(&view, &range) <= INLINE_ROWS_MAX {
-            read_rows(&view, &range, &header)?
-        } else {
-            blocking(move || read_rows(&view, &range, &header)).await?
-        };
-        Ok(body::unary(message))
+        if rows_at_most(&view, &range) <= INLINE_ROWS_MAX
+            && let Some(message) = read_small(&view, &range, &header)?
+        {
+            return Ok(body::unary(message));
+        }
+        Box::pin(large::answer(view, range, header)).await
     }
 
     /// `KV.RangeStream`.
@@ -117,7 +120,7 @@ impl KvService {
         let txn = convert::txn(request)?;
         validate::txn(&txn, self.limits.txn_ops_max).map_err(errors::invalid)?;
         if reads_only(&txn) {
-            return self.read_txn(txn, serializable).await;
+            return Box::pin(self.read_txn(txn, serializable)).await;
         }
         let (stored, term) = self.propose(Command::Txn(txn), admitted?).await?;
         let Stored::Txn(response) = stored else { unreachable!("a txn answers as a txn") };
@@ -237,22 +240,27 @@ pub(super) fn is_plain(range: &Range) -> bool {
     range.sort_target == SortTarget::Key && bounds.iter().all(|bound| *bound == Revision(0))
 }
 
-fn read_rows(view: &View, range: &Range, header: &pb::ResponseHeader) -> Result<Bytes, Status> {
+/// The answer, framed, unless it turns out to be large.
+fn read_small(
+    view: &View,
+    range: &Range,
+    header: &pb::ResponseHeader,
+) -> Result<Option<Bytes>, Status> {
     let mut message = Message::with_capacity(512);
     rows::put_header(message.buffer(), header);
     let mut outgrown = false;
     let totals = view
         .range(range, &mut |row| {
             rows::put_row(message.buffer(), &row);
-            outgrown = message.len() > body::MESSAGE_BYTES_MAX;
+            outgrown = message.len() > INLINE_BYTES_MAX;
             if outgrown { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .map_err(|error| errors::not_read(&error))?;
     if outgrown {
-        return Err(body::too_large(message.len()));
+        return Ok(None);
     }
     rows::put_totals(message.buffer(), totals.more, totals.count);
-    message.finish()
+    message.finish().map(Some)
 }
 
 fn reads_only(txn: &Txn) -> bool {

@@ -1,6 +1,7 @@
 //! From a request's path to its handler.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,19 +85,15 @@ impl Router {
 
     /// Answers one gRPC request.
     pub async fn call(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let Some((service, method)) =
-            request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'))
-        else {
+        if let Some(call) = KvCall::of(&request) {
+            return self.call_kv(call, request.into_body()).await;
+        }
+        let Some((service, method)) = service_and_method(request.uri().path()) else {
             let text = format!("malformed method name: {:?}", request.uri().path());
             return body::error(&Status::resource_exhausted(text));
         };
         match service {
-            "etcdserverpb.KV" => {
-                let Some(method) = KvMethod::named(method) else {
-                    return unknown(service, Some(method));
-                };
-                self.call_kv(method, request).await
-            }
+            "etcdserverpb.KV" => unknown(service, Some(method)),
             "etcdserverpb.Maintenance" => self.counted(self.maintenance.clone(), request).await,
             "etcdserverpb.Cluster" => self.counted(self.cluster.clone(), request).await,
             "grpc.health.v1.Health" => self.counted(self.health.clone(), request).await,
@@ -104,22 +101,19 @@ impl Router {
         }
     }
 
-    async fn call_kv(
-        &self,
-        method: KvMethod,
-        request: Request<Incoming>,
-    ) -> Response<ResponseBody> {
-        let rpc = &self.metrics.rpc.all()[self.kv_rpcs[method as usize]];
+    /// Answers a call of KV. Its future is part of every request's task, and moved with it: large
+    /// ones among the futures in it are boxed.
+    pub async fn call_kv(&self, call: KvCall, body: Incoming) -> Response<ResponseBody> {
+        let rpc = &self.metrics.rpc.all()[self.kv_rpcs[call.method as usize]];
         rpc.started.inc();
-        let (parts, incoming) = request.into_parts();
-        let answer = async {
-            let message = read_message(incoming, self.message_bytes_max).await?;
+        let answer = pin!(async {
+            let message = read_message(body, self.message_bytes_max).await?;
             rpc.msg_received.inc();
-            self.answer(method, message).await
-        };
-        let answered = match timeout(&parts.headers) {
+            self.answer(call.method, message).await
+        });
+        let answered = match call.timeout {
             None => answer.await,
-            Some(timeout) => match tokio::time::timeout(timeout, answer).await {
+            Some(timeout) => match Box::pin(tokio::time::timeout(timeout, answer)).await {
                 Ok(answered) => answered,
                 Err(_) => Err(Status::deadline_exceeded("context deadline exceeded")),
             },
@@ -165,16 +159,38 @@ impl Router {
     ) -> Result<Response<ResponseBody>, Status> {
         match method {
             KvMethod::Range => self.kv.range(message).await,
-            KvMethod::RangeStream => self.kv.range_stream(message).await,
+            KvMethod::RangeStream => Box::pin(self.kv.range_stream(message)).await,
             KvMethod::Put => self.kv.put(message).await,
             KvMethod::DeleteRange => self.kv.delete_range(message).await,
             KvMethod::Txn => self.kv.txn(message).await,
-            KvMethod::Compact => self.kv.compact(message).await,
+            KvMethod::Compact => Box::pin(self.kv.compact(message)).await,
         }
     }
 }
 
-#[derive(Clone, Copy)]
+fn service_and_method(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/').and_then(|path| path.split_once('/'))
+}
+
+/// What a request to KV says before its message.
+#[derive(Clone, Copy, Debug)]
+pub struct KvCall {
+    method: KvMethod,
+    /// How long the client will wait.
+    timeout: Option<Duration>,
+}
+
+impl KvCall {
+    /// The call that a gRPC request makes, if it is one of a method of KV.
+    #[must_use]
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+        let (service, method) = service_and_method(request.uri().path())?;
+        let method = KvMethod::named(method).filter(|_| service == "etcdserverpb.KV")?;
+        Some(Self { method, timeout: timeout(request.headers()) })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
 enum KvMethod {
     Range,
     RangeStream,

@@ -27,23 +27,29 @@ pub(super) fn put_header(out: &mut BytesMut, header: &ResponseHeader) {
 }
 
 pub(super) fn put_row(out: &mut BytesMut, row: &KeyValueRef<'_>) {
-    let numbers = [
-        (CREATE_REVISION, row.create_revision.0),
-        (MOD_REVISION, row.mod_revision.0),
-        (VERSION, row.version),
-    ];
-    let len = bytes_len(row.key)
-        + numbers.iter().map(|(_, number)| number_len(*number)).sum::<usize>()
-        + bytes_len(row.value)
-        + number_len(row.lease.0);
     out.put_u8(KVS);
-    encode_varint(len as u64, out);
+    encode_varint(kv_len(row) as u64, out);
     put_bytes(out, KEY, row.key);
-    for (tag, number) in numbers {
-        put_number(out, tag, number);
-    }
+    put_number(out, CREATE_REVISION, row.create_revision.0);
+    put_number(out, MOD_REVISION, row.mod_revision.0);
+    put_number(out, VERSION, row.version);
     put_bytes(out, VALUE, row.value);
     put_number(out, LEASE, row.lease.0);
+}
+
+/// How many bytes [`put_row`] appends.
+pub(super) fn row_len(row: &KeyValueRef<'_>) -> usize {
+    let len = kv_len(row);
+    1 + encoded_len_varint(len as u64) + len
+}
+
+fn kv_len(row: &KeyValueRef<'_>) -> usize {
+    bytes_len(row.key)
+        + number_len(row.create_revision.0)
+        + number_len(row.mod_revision.0)
+        + number_len(row.version)
+        + bytes_len(row.value)
+        + number_len(row.lease.0)
 }
 
 pub(super) fn put_totals(out: &mut BytesMut, more: bool, count: i64) {
@@ -123,17 +129,17 @@ mod tests {
         let mut out = BytesMut::new();
         put_header(&mut out, &header);
         for kv in &rows {
-            put_row(
-                &mut out,
-                &KeyValueRef {
-                    key: &kv.key,
-                    create_revision: kv.create_revision,
-                    mod_revision: kv.mod_revision,
-                    version: kv.version,
-                    lease: kv.lease,
-                    value: &kv.value,
-                },
-            );
+            let row = KeyValueRef {
+                key: &kv.key,
+                create_revision: kv.create_revision,
+                mod_revision: kv.mod_revision,
+                version: kv.version,
+                lease: kv.lease,
+                value: &kv.value,
+            };
+            let before = out.len();
+            put_row(&mut out, &row);
+            assert_eq!(out.len() - before, row_len(&row));
         }
         put_totals(&mut out, true, 77);
         assert_eq!(&out[..], &expected.encode_to_vec()[..]);

@@ -1,34 +1,21 @@
 //! `RangeStream`: a range of any size in messages of bounded size, all at one revision.
-//!
-//! The view pins the revision. Between two messages nothing is held but the view and the key to go
-//! on from, so a client that reads slowly costs a snapshot and two messages, not a thread.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use keelson_api::etcdserverpb::ResponseHeader;
 use keelson_store::View;
 use keelson_store::command::{Range, SortOrder, SortTarget};
-use prost::encoding::encode_varint;
-use tokio::sync::mpsc;
+use prost::encoding::{encode_varint, encoded_len_varint};
 use tonic::Status;
 
-use super::body::Message;
+use super::body::{self, PREFIX_BYTES};
+use super::pieces::{self, Pieces, Ready, Rest};
 use super::{errors, kv, rows};
 
-/// Messages ready before the client takes them.
-const READY_MESSAGES_MAX: usize = 2;
-
 /// Rows of the first message: it should leave at once.
-const FIRST_ROWS: usize = 10;
-
-/// A client that takes nothing for this long loses its stream: its view holds back the removal of
-/// old revisions.
-const STALL_MAX: Duration = Duration::from_secs(300);
-
-type Messages = mpsc::Receiver<Result<Bytes, Status>>;
+const FIRST_ROWS: u64 = 10;
 
 /// Refuses what cannot be streamed.
 pub(super) fn check(range: &Range) -> Result<(), Status> {
@@ -41,118 +28,73 @@ pub(super) fn check(range: &Range) -> Result<(), Status> {
     Ok(())
 }
 
+/// A message ends when it has grown to this size, or to the largest request if that is smaller.
+/// Larger ones save a client nothing, and each stream holds three of them.
+const MESSAGE_BYTES: usize = 256 << 10;
+
 /// Starts streaming; the count is settled first, so that errors come before any message.
 pub(super) fn start(
     view: Arc<View>,
     range: Range,
     header: ResponseHeader,
-    message_bytes: usize,
-) -> Result<Messages, Status> {
+    request_bytes_max: usize,
+) -> Result<Ready, Status> {
     let counting = Range { count_only: true, limit: 0, ..range.clone() };
     let totals = view
         .range(&counting, &mut |_| ControlFlow::Continue(()))
         .map_err(|error| errors::not_read(&error))?;
-    let (sender, messages) = mpsc::channel(READY_MESSAGES_MAX);
-    let left = u64::try_from(range.limit).ok().filter(|limit| *limit > 0);
-    let cursor = Cursor {
-        more: left.is_some_and(|limit| totals.count.cast_unsigned() > limit),
-        count: totals.count,
-        left: if range.count_only { Some(0) } else { left },
-        rows: FIRST_ROWS,
-        view,
-        range,
-        header,
-        message_bytes,
-    };
-    tokio::spawn(send_all(cursor, sender));
-    Ok(messages)
-}
-
-async fn send_all(mut cursor: Cursor, sender: mpsc::Sender<Result<Bytes, Status>>) {
-    loop {
-        let read = tokio::task::spawn_blocking(move || {
-            let next = cursor.next_message();
-            (cursor, next)
-        });
-        let Ok((next_cursor, next)) = read.await else { return };
-        cursor = next_cursor;
-        let (message, last) = match next {
-            Ok((message, last)) => (Ok(message), last),
-            Err(status) => (Err(status), true),
-        };
-        let sent = tokio::time::timeout(STALL_MAX, sender.send(message)).await;
-        if last || !matches!(sent, Ok(Ok(()))) {
-            return;
-        }
+    let more = range.limit > 0 && totals.count > range.limit;
+    let count_only = range.count_only;
+    let mut rest = Rest::of(view, range);
+    if count_only {
+        rest.end();
     }
+    let (count, message_bytes) = (totals.count, MESSAGE_BYTES.min(request_bytes_max));
+    Ok(pieces::send(Messages { rest, header, message_bytes, rows: FIRST_ROWS, more, count }))
 }
 
-struct Cursor {
-    view: Arc<View>,
-    /// What is left of the range; its key moves on.
-    range: Range,
+struct Messages {
+    rest: Rest,
     header: ResponseHeader,
     /// A message ends when it has grown to this size.
     message_bytes: usize,
     /// Rows in the next message at the most; doubles while messages stay small.
-    rows: usize,
-    /// Rows until the limit, if there is one.
-    left: Option<u64>,
+    rows: u64,
     more: bool,
     count: i64,
 }
 
-impl Cursor {
-    /// The next message and whether it is the last one, which carries header and totals.
-    fn next_message(&mut self) -> Result<(Bytes, bool), Status> {
-        let mut message = BytesMut::with_capacity(4 << 10);
-        let mut rows = 0;
-        let mut cut = false;
-        let mut last_key = Vec::new();
-        if self.left != Some(0) {
-            let piece = Range { limit: 0, ..self.range.clone() };
-            let enough = |rows: usize, left: Option<u64>, len: usize| {
-                rows >= self.rows || len >= self.message_bytes || left == Some(rows as u64)
-            };
-            self.view
-                .range(&piece, &mut |row| {
-                    if enough(rows, self.left, message.len()) {
-                        cut = true;
-                        return ControlFlow::Break(());
-                    }
-                    rows::put_row(&mut message, &row);
-                    rows += 1;
-                    last_key.clear();
-                    last_key.extend_from_slice(row.key);
-                    ControlFlow::Continue(())
-                })
-                .map_err(|error| errors::not_read(&error))?;
-        }
-        if let Some(left) = &mut self.left {
-            *left -= rows as u64;
-        }
-        let last = !cut || self.left == Some(0);
+impl Pieces for Messages {
+    /// The last message carries header and totals.
+    fn next(&mut self) -> Result<(Bytes, bool), Status> {
+        let room = if self.rows == FIRST_ROWS { 4 << 10 } else { self.message_bytes };
+        let mut message = BytesMut::with_capacity(room + (4 << 10));
+        message.put_bytes(0, HEADROOM);
+        self.rest.read(&mut message, self.rows, self.message_bytes)?;
+        let last = self.rest.is_done();
         if last {
             rows::put_header(&mut message, &self.header);
             rows::put_totals(&mut message, self.more, self.count);
-        } else {
-            // The next possible key: the last one and a zero byte.
-            last_key.push(0);
-            self.range.range.key = last_key.into();
-            if message.len() < self.message_bytes / 2 {
-                self.rows *= 2;
-            }
+        } else if message.len() < self.message_bytes / 2 {
+            self.rows *= 2;
         }
-        Ok((wrap(&message)?, last))
+        Ok((framed(message)?, last))
     }
 }
 
-/// The frame of a `RangeStreamResponse`, whose only field holds the `RangeResponse`.
-fn wrap(response: &[u8]) -> Result<Bytes, Status> {
+/// Room before a `RangeResponse` for what comes before it: the gRPC prefix, a tag and a length.
+const HEADROOM: usize = PREFIX_BYTES + 1 + 5;
+
+/// Frames the `RangeResponse` behind the headroom as a `RangeStreamResponse`, whose only field
+/// holds it.
+fn framed(mut message: BytesMut) -> Result<Bytes, Status> {
     const RANGE_RESPONSE: u8 = 0x0a; // field 1, length-delimited
-    let mut message = Message::with_capacity(response.len() + 11);
-    message.buffer().put_u8(RANGE_RESPONSE);
-    encode_varint(response.len() as u64, message.buffer());
-    message.buffer().extend_from_slice(response);
-    message.finish()
+    let len = message.len() - HEADROOM;
+    let start = HEADROOM - (PREFIX_BYTES + 1 + encoded_len_varint(len as u64));
+    let mut head = BytesMut::with_capacity(HEADROOM);
+    head.extend_from_slice(&body::prefix(message.len() - start - PREFIX_BYTES)?);
+    head.put_u8(RANGE_RESPONSE);
+    encode_varint(len as u64, &mut head);
+    message[start..HEADROOM].copy_from_slice(&head);
+    Ok(message.freeze().slice(start..))
 }

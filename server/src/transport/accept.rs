@@ -1,7 +1,12 @@
 //! Accepts connections and deals them out.
+//!
+//! Each connection goes to the runtime that has the fewest, and to the first of them on an idle
+//! node.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -14,13 +19,46 @@ const HANDOVER_MAX: usize = 128;
 const BACKLOG: i32 = 1024;
 
 /// Where a runtime gets its connections from.
-pub type Connections = mpsc::Receiver<TcpStream>;
+pub type Connections = mpsc::Receiver<Accepted>;
+
+/// A connection that counts as its runtime's until it is dropped.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket, non-blocking.
+    pub socket: TcpStream,
+    /// To be kept for as long as the socket is served.
+    pub counted: Counted,
+}
+
+/// One of the open connections of a runtime.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A runtime that connections are dealt to.
+#[derive(Clone, Debug)]
+struct Runtime {
+    queue: mpsc::Sender<Accepted>,
+    open: Arc<AtomicUsize>,
+}
 
 /// Accepts on all listen addresses.
 #[derive(Debug)]
 pub struct Acceptor {
     listeners: Vec<TcpListener>,
-    runtimes: Vec<mpsc::Sender<TcpStream>>,
+    runtimes: Vec<Runtime>,
 }
 
 impl Acceptor {
@@ -38,7 +76,11 @@ impl Acceptor {
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
         };
         let listeners = addresses.iter().map(listen).collect::<io::Result<_>>()?;
-        let (runtimes, receivers) = (0..runtimes).map(|_| mpsc::channel(HANDOVER_MAX)).unzip();
+        let runtime = |_| {
+            let (queue, connections) = mpsc::channel(HANDOVER_MAX);
+            (Runtime { queue, open: Arc::default() }, connections)
+        };
+        let (runtimes, receivers) = (0..runtimes).map(runtime).unzip();
         Ok((Self { listeners, runtimes }, receivers))
     }
 
@@ -83,19 +125,14 @@ fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(
-    listener: TcpListener,
-    runtimes: Vec<mpsc::Sender<TcpStream>>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut turn = 0;
+async fn accept(listener: TcpListener, runtimes: Vec<Runtime>, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted.and_then(|(socket, _)| prepare(socket)) {
-            Ok(socket) => deal(socket, &runtimes, &mut turn).await,
+            Ok(socket) => deal(socket, &runtimes).await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 // Out of descriptors, most likely: trying again at once would spin.
@@ -111,19 +148,59 @@ fn prepare(socket: tokio::net::TcpStream) -> io::Result<TcpStream> {
     socket.into_std()
 }
 
-async fn deal(mut socket: TcpStream, runtimes: &[mpsc::Sender<TcpStream>], turn: &mut usize) {
-    for _ in runtimes {
-        *turn = (*turn + 1) % runtimes.len();
-        match runtimes[*turn].try_send(socket) {
+async fn deal(mut socket: TcpStream, runtimes: &[Runtime]) {
+    let mut by_load: Vec<&Runtime> = runtimes.iter().collect();
+    by_load.sort_by_key(|runtime| runtime.open.load(Ordering::Relaxed));
+    for runtime in &by_load {
+        let accepted = Accepted { socket, counted: Counted::new(&runtime.open) };
+        match runtime.queue.try_send(accepted) {
             Ok(()) => return,
             Err(
                 mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
             ) => {
-                socket = back;
+                socket = back.socket;
             }
         }
     }
-    // All are behind: wait for the one whose turn it is, and accept no more meanwhile. It is gone
-    // only when the node stops, and the connection with it.
-    drop(runtimes[*turn].send(socket).await);
+    // All are behind: wait for the least loaded, and accept no more meanwhile. It is gone only
+    // when the node stops, and the connection with it.
+    if let Some(runtime) = by_load.first() {
+        let accepted = Accepted { socket, counted: Counted::new(&runtime.open) };
+        drop(runtime.queue.send(accepted).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn dealt(runtimes: usize, count: usize) -> Vec<usize> {
+        let any = [SocketAddr::from(([127, 0, 0, 1], 0))];
+        let (acceptor, mut receivers) = Acceptor::bind(&any, runtimes, false).unwrap();
+        for _ in 0..count {
+            let socket = TcpStream::connect(acceptor.addresses()[0]).unwrap();
+            deal(socket, &acceptor.runtimes).await;
+        }
+        receivers
+            .iter_mut()
+            .map(|queue| std::iter::from_fn(|| queue.try_recv().ok()).count())
+            .collect()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_runtime_with_the_fewest_gets_the_connection() {
+        assert_eq!(dealt(2, 1).await, [1, 0], "idle, it is the first");
+        assert_eq!(dealt(3, 11).await, [4, 4, 3]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_closed_connection_counts_no_more() {
+        let any = [SocketAddr::from(([127, 0, 0, 1], 0))];
+        let (acceptor, mut receivers) = Acceptor::bind(&any, 2, false).unwrap();
+        let connect = || TcpStream::connect(acceptor.addresses()[0]).unwrap();
+        deal(connect(), &acceptor.runtimes).await;
+        drop(receivers[0].try_recv().unwrap());
+        deal(connect(), &acceptor.runtimes).await;
+        assert!(receivers[0].try_recv().is_ok() && receivers[1].try_recv().is_err());
+    }
 }

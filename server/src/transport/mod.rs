@@ -8,6 +8,7 @@ mod accept;
 mod cork;
 mod serve;
 mod sniff;
+mod spin;
 
 pub use accept::{Acceptor, Connections};
 pub use serve::{ServeOptions, Server, run_plain};

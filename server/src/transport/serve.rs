@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -14,11 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::Connections;
+use super::accept::{Accepted, Connections};
 use super::cork::{ConnectionError, Cork, Corked};
 use super::sniff::{Protocol, sniff};
+use super::spin::Spin;
 use crate::http::{self as plain_http, HttpState};
-use crate::rpc::{ResponseBody, Router};
+use crate::rpc::{KvCall, ResponseBody, Router};
 
 /// A connection must have said what it speaks, and an HTTP/1.1 request its headers, by then.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,13 +51,14 @@ pub struct Server {
     options: ServeOptions,
     router: Router,
     http: Arc<HttpState>,
+    spin: Spin,
 }
 
 impl Server {
-    /// A server of both protocols.
+    /// A server of both protocols, for the current runtime.
     #[must_use]
     pub fn new(options: ServeOptions, router: Router, http: Arc<HttpState>) -> Self {
-        Self { options, router, http }
+        Self { options, router, http, spin: Spin::start() }
     }
 
     /// Serves connections until `stop` turns true and those open then have drained.
@@ -93,6 +96,8 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let options = self.options;
+        // One count per request, not one for each part of the router.
+        let server = Arc::new(self);
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -102,10 +107,7 @@ impl Server {
             .keep_alive_timeout(options.keepalive_timeout)
             .serve_connection(
                 TokioIo::new(cork.clone()),
-                service_fn(move |request| {
-                    let server = self.clone();
-                    async move { Ok::<_, Infallible>(server.answer(request).await) }
-                }),
+                service_fn(move |request| server.answer(request)),
             );
         let mut corked = Corked::new(connection, cork);
         tokio::select! {
@@ -115,13 +117,38 @@ impl Server {
         corked.await
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let grpc = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if grpc { self.router.call(request).await } else { plain(&self.http, request).await }
+    /// Calls of KV are by far the most, and each request is a task with the future returned here
+    /// in it, moved and moved again: it is kept to what they need.
+    fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + use<> {
+        let (server, open) = (Arc::clone(self), self.spin.open());
+        let grpc = is_grpc(&request);
+        match KvCall::of(&request).filter(|_| grpc) {
+            Some(call) => {
+                let body = request.into_body();
+                Either::Left(async move {
+                    let response = server.router.call_kv(call, body).await;
+                    drop(open);
+                    Ok(response)
+                })
+            }
+            None => Either::Right(Box::pin(async move {
+                let response = match grpc {
+                    true => server.router.call(request).await,
+                    false => plain(&server.http, request).await,
+                };
+                drop(open);
+                Ok(response)
+            })),
+        }
     }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Serves HTTP/1.1 alone, for listeners of metrics and health.
@@ -160,9 +187,14 @@ async fn run<F>(
         };
         let Some(connection) = connection else { break };
         while open.try_join_next().is_some() {}
-        match TcpStream::from_std(connection) {
+        let Accepted { socket, counted } = connection;
+        match TcpStream::from_std(socket) {
             Ok(socket) => {
-                open.spawn(serve(socket));
+                let serving = serve(socket);
+                open.spawn(async move {
+                    serving.await;
+                    drop(counted);
+                });
             }
             Err(error) => tracing::warn!(%error, "a connection could not be registered"),
         }

@@ -200,6 +200,11 @@ impl Server {
         status
     }
 
+    /// The running process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it is not running").id()
+    }
+
     /// Whether the process is there.
     pub fn alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())

@@ -234,7 +234,7 @@ pub(super) const KEELSON: Section = Section {
         used(
             "keelson-memory-budget-bytes",
             uint(64 << 20, 1 << 42),
-            "268435456",
+            "134217728",
             "memory shared by write buffers, block cache and metadata cache; 64 MiB to 4 TiB",
         ),
         used(
