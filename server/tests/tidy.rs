@@ -8,12 +8,13 @@ use std::process::Command;
 
 /// The arrows between our crates; everything else is a mistake. Dependencies for tests count too,
 /// but for the two listed below.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("keelson-wal", &[]),
     ("keelson-store", &[]),
     ("keelson-api", &[]),
     ("keelson-server", &["keelson-api", "keelson-store", "keelson-wal"]),
     ("keelson-bench", &["keelson-api"]),
+    ("keelson-jepsen", &["keelson-api"]),
 ];
 
 /// Names that may stand only below one folder: (name, folder, where it is looked for).
@@ -77,7 +78,7 @@ fn names_stay_in_their_rooms() {
 
 #[test]
 fn every_source_file_says_what_it_is() {
-    for folder in ["wal", "store", "server", "bench"] {
+    for folder in ["wal", "store", "server", "bench", "jepsen"] {
         for file in sources(&root().join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();
             assert!(text.starts_with("//!"), "{} does not begin with //!", file.display());
