@@ -3,12 +3,13 @@
 type Failure = Box<dyn std::error::Error>;
 
 /// Files to compile; what they import comes along.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "etcdserverpb/raft_internal.proto",
     "etcdserverpb/etcdserver.proto",
     "v3lockpb/v3lock.proto",
     "v3electionpb/v3election.proto",
     "health/health.proto",
+    "keelson/peer/v1/peer.proto",
 ];
 
 fn main() -> Result<(), Failure> {

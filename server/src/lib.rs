@@ -5,6 +5,7 @@ pub mod config;
 pub mod http;
 pub mod node;
 pub mod observe;
+pub mod peer;
 pub mod raft;
 pub mod rpc;
 pub mod transport;

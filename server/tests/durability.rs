@@ -7,12 +7,14 @@
 
 mod common;
 
+#[allow(dead_code, reason = "another test file uses the rest")]
 #[path = "durability/checker.rs"]
 mod checker;
 #[path = "durability/files.rs"]
 mod files;
 #[path = "durability/history.rs"]
 mod history;
+#[allow(dead_code, reason = "another test file uses the rest")]
 #[path = "durability/load.rs"]
 mod load;
 

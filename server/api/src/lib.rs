@@ -69,3 +69,8 @@ package!(
     health,
     "grpc.health.v1"
 );
+package!(
+    /// What members say to each other; Keelson's own, not etcd's.
+    peer,
+    "keelson.peer.v1"
+);

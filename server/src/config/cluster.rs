@@ -7,7 +7,7 @@ use super::url::Url;
 pub enum ClusterState {
     /// The members of the initial cluster found it together.
     New,
-    /// The cluster runs already. A member whose data folder is empty cannot start alone with this.
+    /// The cluster runs already; a member whose data folder is empty joins it.
     Existing,
 }
 

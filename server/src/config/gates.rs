@@ -12,8 +12,8 @@ enum Gate {
 /// Name, default, and what it does here.
 const GATES: [(&str, bool, Gate); 9] = [
     ("StopGRPCServiceOnDefrag", false, Gate::Inert("defragmentation does not stop the service")),
-    ("InitialCorruptCheck", false, Gate::Inert("a cluster of one has nobody to compare with")),
-    ("CompactHashCheck", false, Gate::Inert("a cluster of one has nobody to compare with")),
+    ("InitialCorruptCheck", false, Gate::Inert("members are not compared with each other yet")),
+    ("CompactHashCheck", false, Gate::Inert("members are not compared with each other yet")),
     (
         "TxnModeWriteWithSharedBuffer",
         true,
@@ -21,7 +21,11 @@ const GATES: [(&str, bool, Gate); 9] = [
     ),
     ("LeaseCheckpoint", false, Gate::Missing("lease checkpoints are not supported yet")),
     ("LeaseCheckpointPersist", false, Gate::Missing("lease checkpoints are not supported yet")),
-    ("SetMemberLocalAddr", false, Gate::Inert("a cluster of one calls no other member")),
+    (
+        "SetMemberLocalAddr",
+        false,
+        Gate::Inert("connections to other members take any local address"),
+    ),
     ("FastLeaseKeepAlive", true, Gate::Inert("keep-alives are always fast")),
     ("PriorityRequest", false, Gate::Inert("requests that free space have room already")),
 ];

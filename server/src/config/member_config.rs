@@ -45,8 +45,7 @@ pub struct Member {
     /// `--initial-cluster`: the members that found the cluster, this one among them. Default this
     /// one alone at its advertised peer URLs.
     pub initial_cluster: Vec<ClusterMember>,
-    /// `--initial-cluster-state`. Default new. An empty data folder with `Existing` is a start
-    /// that must be refused while joining is not supported.
+    /// `--initial-cluster-state`. Default new.
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`: part of the ids. Default `etcd-cluster`.
     pub initial_cluster_token: String,

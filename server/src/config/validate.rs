@@ -84,6 +84,12 @@ fn member(member: &Member, peer: &Peer, found: &mut Vec<Mistake>) {
         }
         Some(_) => {}
     }
+    let mut taken = BTreeSet::new();
+    for url in member.initial_cluster.iter().flat_map(|entry| sorted(&entry.peer_urls)) {
+        if !taken.insert(url) {
+            found.push(Mistake::new(setting, format!("{url} is given to two members")));
+        }
+    }
 }
 
 fn sorted(urls: &[Url]) -> BTreeSet<&Url> {

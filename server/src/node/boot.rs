@@ -1,5 +1,6 @@
 //! From a data directory to an open log, store and identity.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +11,10 @@ use keelson_wal as wal;
 use keelson_wal::Wal;
 use keelson_wal::disk::{Disk, RealDisk};
 
+use super::bootstrap;
 use super::identity::{Identity, IdentityError};
-use crate::config::{ClusterState, Config, Url};
+use crate::config::{ClusterState, Config};
+use crate::raft::{ClusterId, Member, MemberId, owner_of};
 
 /// Why a node did not boot.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +42,56 @@ pub enum BootError {
     /// The identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// Told to join, with nothing on disk that says whom.
+    /// Told to join, and nobody is there.
     #[error(
-        "--initial-cluster-state=existing, but the data directory is empty: joining a running \
-         cluster is not supported yet; start a new one with --initial-cluster-state=new"
+        "--initial-cluster-state=existing, but no other member of --initial-cluster answers on \
+         its peer URLs; start a new cluster with --initial-cluster-state=new"
     )]
-    NothingToJoin,
+    NobodyAnswers,
+    /// Told to join a cluster that does not expect it.
+    #[error(
+        "cluster {cluster} has no member at {peer_urls}: add this member there first \
+         (member add), then start it"
+    )]
+    NotAdded {
+        /// The cluster that was asked.
+        cluster: ClusterId,
+        /// Where this member would be reached.
+        peer_urls: String,
+    },
+    /// The member has lived before, and what it had promised is gone with its data.
+    #[error(
+        "member {0} has already been bootstrapped, but its data directory is empty: restore the \
+         directory, or remove the member and add it again"
+    )]
+    KnownAlready(MemberId),
+    /// The directory was made with other flags and never got further.
+    #[error(
+        "{path} was made for member {kept}, but --initial-cluster and --initial-cluster-token \
+         give member {given}, and there is no data yet: start with the same flags, or with an \
+         empty directory"
+    )]
+    OtherFlags {
+        /// The directory.
+        path: PathBuf,
+        /// The member that it was made for.
+        kept: MemberId,
+        /// The one that the flags give.
+        given: MemberId,
+    },
+    /// The directory belongs to another member.
+    #[error(
+        "{path} is the data directory of member {own}, but --initial-advertise-peer-urls are \
+         those of member {other}: start each member with its own directory"
+    )]
+    OtherMember {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        own: MemberId,
+        /// Whose the flags are.
+        other: MemberId,
+    },
     /// A log without an identity: files have been removed by hand.
     #[error(
         "{0} holds a log but no identity file; restore it, or start over with an empty directory"
@@ -55,14 +102,18 @@ pub enum BootError {
 /// What a node runs on.
 pub(super) struct Booted {
     pub(super) identity: Identity,
+    /// Who founds the cluster, if that is still to be done.
+    pub(super) founders: BTreeMap<MemberId, Member>,
     pub(super) wal: Wal,
     pub(super) store: Store,
     pub(super) applier: Applier,
 }
 
-/// Opens everything that is on disk, making it where there is nothing yet.
+/// Opens everything that is on disk, making it where there is nothing yet. `new` is who the member
+/// becomes if the disk does not say who it is.
 pub(super) fn boot(
     config: &Config,
+    new: Option<Identity>,
     observer: Option<Arc<dyn wal::Observer>>,
 ) -> Result<Booted, BootError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -82,14 +133,37 @@ pub(super) fn boot(
     };
     let (wal, recovery) = Wal::open(Arc::clone(&disk), &wal_dir, options)?;
     tracing::info!(?recovery, dir = %wal_dir.display(), "opened the write-ahead log");
-    let identity = identity(config, &*disk, &member, &wal)?;
+    let identity = identity(new, &*disk, &member, &wal)?;
     let (store, applier) = open_store(config, &member.join("store"))?;
-    Ok(Booted { identity, wal, store, applier })
+    let founders = founders(config, &identity, &wal)?;
+    let advertised = bootstrap::text(&config.peer.advertise_urls);
+    let owner = owner_of(&store, &advertised)
+        .map_err(|source| BootError::DataDir { path: config.member.data_dir.clone(), source })?;
+    bootstrap::check_owner(owner, identity.member_id, &config.member.data_dir)?;
+    Ok(Booted { identity, founders, wal, store, applier })
 }
 
-/// The kept identity, or a founding one where log and store are as empty as the directory.
-fn identity(
+/// Who founds the cluster: nobody, once there is a log, or where another cluster is joined.
+fn founders(
     config: &Config,
+    identity: &Identity,
+    wal: &Wal,
+) -> Result<BTreeMap<MemberId, Member>, BootError> {
+    if wal.state().last.is_some() || config.member.initial_cluster_state == ClusterState::Existing {
+        return Ok(BTreeMap::new());
+    }
+    let given = bootstrap::founding(config);
+    if given != *identity {
+        let path = config.member.data_dir.clone();
+        let (kept, given) = (identity.member_id, given.member_id);
+        return Err(BootError::OtherFlags { path, kept, given });
+    }
+    Ok(bootstrap::founders(config))
+}
+
+/// The kept identity, or the new one where the log is as empty as the directory.
+fn identity(
+    new: Option<Identity>,
     disk: &dyn Disk,
     member: &Path,
     wal: &Wal,
@@ -97,19 +171,14 @@ fn identity(
     if let Some(identity) = Identity::read(disk, member)? {
         return Ok(identity);
     }
-    if wal.state().last.is_some() || wal.vote().is_some() {
-        return Err(BootError::IdentityLost(member.to_owned()));
+    let lost = wal.state().last.is_some() || wal.vote().is_some();
+    match new {
+        Some(identity) if !lost => {
+            identity.write(disk, member)?;
+            Ok(identity)
+        }
+        _ => Err(BootError::IdentityLost(member.to_owned())),
     }
-    if config.member.initial_cluster_state == ClusterState::Existing {
-        return Err(BootError::NothingToJoin);
-    }
-    let text = |urls: &[Url]| urls.iter().map(Url::to_string).collect::<Vec<_>>();
-    let members: Vec<_> =
-        config.member.initial_cluster.iter().map(|member| text(&member.peer_urls)).collect();
-    let own = text(&config.peer.advertise_urls);
-    let identity = Identity::founding(&own, &members, &config.member.initial_cluster_token);
-    identity.write(disk, member)?;
-    Ok(identity)
 }
 
 /// Splits the memory budget: half for memtables (their size sets how often RocksDB writes), a

@@ -34,7 +34,7 @@ pub(super) fn follow(
         server.is_learner.set(i64::from(status.is_learner));
         server.proposals_committed.set(number(status.committed_index));
         server.proposals_applied.set(number(status.applied_index));
-        raise(&server.leader_changes_seen, u64::from(status.leader.is_some()));
+        raise(&server.leader_changes_seen, raft.leader_changes());
         raise(&metrics.log_lines_dropped, log.dropped());
         state(metrics, &store);
     });

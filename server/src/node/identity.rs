@@ -174,6 +174,16 @@ fn parse(bytes: &[u8], path: &str) -> Result<Identity, IdentityError> {
     Ok(identity)
 }
 
+/// The id of a member that is added to a running cluster: as with etcd, the time takes the place of
+/// the token, so that a member that comes back after its removal is another one.
+#[must_use]
+pub fn added_member_id(peer_urls: &[String]) -> MemberId {
+    #[expect(clippy::disallowed_methods, reason = "the node is where clocks are read")]
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    member_id(peer_urls, &since.as_secs().to_string())
+}
+
 fn member_id(peer_urls: &[String], token: &str) -> MemberId {
     let mut urls = peer_urls.to_vec();
     urls.sort_unstable();

@@ -1,7 +1,7 @@
 //! The node: the one place that builds the parts and joins them.
 //!
 //! ```text
-//! main runtime      raft, apply, signals, acceptor        one thread
+//! main runtime      raft, apply, peers, signals, acceptor one thread
 //! client runtimes   connections and their requests        --keelson-client-threads threads
 //! wal               log writer, segment preparer          two threads
 //! compactor         removal of old revisions              one thread
@@ -10,14 +10,16 @@
 //! A service gets handles and never makes another service.
 
 mod boot;
+mod bootstrap;
 mod clients;
 mod compactor;
 mod gauges;
 mod identity;
+mod peers;
 mod probe;
 mod run;
 mod wal_timing;
 
 pub use boot::BootError;
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, added_member_id};
 pub use run::{NodeError, run};

@@ -23,11 +23,11 @@ pub(super) struct NodeProbe {
 
 impl Probe for NodeProbe {
     fn has_leader(&self) -> bool {
-        self.raft.status().leader.is_some()
+        self.raft.has_leader()
     }
 
     fn is_learner(&self) -> bool {
-        self.raft.status().is_learner
+        self.raft.is_learner()
     }
 
     /// Nothing raises alarms yet.

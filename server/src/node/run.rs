@@ -11,16 +11,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::boot::{BootError, Booted, boot};
+use super::bootstrap;
 use super::clients::{self, Clients};
 use super::compactor::Compactor;
 use super::gauges;
+use super::peers::{self, PeerListener};
 use super::probe::NodeProbe;
 use super::wal_timing::WalTiming;
 use crate::config::{Config, Url};
 use crate::http::HttpState;
 use crate::observe::log::{Log, LogError};
 use crate::observe::metrics::Metrics;
-use crate::raft::{Member, RaftHandle, RaftOptions, StartError, WriteHere};
+use crate::raft::{RaftHandle, StartError, WriteHere};
 use crate::transport::{self, Acceptor};
 
 /// How long the end waits for its last log lines to be written.
@@ -29,6 +31,9 @@ const LOG_FLUSH: Duration = Duration::from_millis(200);
 /// Threads of one runtime for reads that take long; further ones wait. Each of these reads is a
 /// few milliseconds of CPU, or waits for the disk, and holds up to a megabyte.
 const BLOCKING_THREADS_MAX: usize = 32;
+
+/// How long a removed member stays; etcd's second.
+const REMOVED_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,9 @@ pub enum NodeError {
     /// An address cannot be listened on.
     #[error("listening for clients")]
     Listen(#[source] io::Error),
+    /// The same for other members.
+    #[error("listening for other members")]
+    ListenPeers(#[source] io::Error),
     /// The log lines have nowhere to go.
     #[error("logging")]
     Log(#[from] LogError),
@@ -100,36 +108,49 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
     let (metrics_acceptor, mut metrics_connections) =
         Acceptor::bind(&addresses, 1, config.client.reuse_port).map_err(NodeError::Listen)?;
 
+    let addresses = listen_addresses(&config.peer.listen_urls).map_err(NodeError::ListenPeers)?;
+    let (peer_acceptor, mut peer_connections) =
+        Acceptor::bind(&addresses, 1, config.client.reuse_port).map_err(NodeError::ListenPeers)?;
+
     let metrics = Arc::new(Metrics::new(config.metrics.extensive));
     let write_here = Arc::new(WriteHere::default());
-    let Booted { identity, wal, store, applier } = boot(
-        config,
-        Some(Arc::new(WalTiming::new(Arc::clone(&metrics), Arc::clone(&write_here)))),
-    )?;
-    let identity = Arc::new(identity);
-    let member = member(config);
-    let options = RaftOptions {
-        id: identity.member_id,
-        member: member.clone(),
-        heartbeat_interval: config.raft.heartbeat_interval,
-        election_timeout: config.raft.election_timeout,
-        catchup_entries: config.raft.snapshot_catchup_entries,
+    let timing = Arc::new(WalTiming::new(Arc::clone(&metrics), Arc::clone(&write_here)));
+    let new = tokio::select! {
+        new = bootstrap::new_identity(config) => new?,
+        () = stop_signal.received() => return Ok(()),
     };
-    let raft = RaftHandle::start(options, wal.clone(), write_here, store.clone(), applier).await?;
+    let Booted { identity, founders, wal, store, applier } =
+        boot(config, new, Some(Arc::clone(&timing) as _))?;
+    let identity = Arc::new(identity);
+    let options = peers::raft_options(config, &identity, founders, timing, write_here);
+    let (raft, handler) = RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
+    let peers = PeerListener::start(
+        config,
+        &identity,
+        raft.clone(),
+        handler,
+        peer_acceptor,
+        peer_connections.remove(0),
+    );
     let (compactor, removed) = Compactor::start(store.clone()).map_err(NodeError::System)?;
 
+    let client_urls = bootstrap::text(&config.client.advertise_urls);
     let starting = async {
         raft.recovered().await?;
-        raft.publish(member).await
+        raft.publish(&config.member.name, &client_urls).await
     };
-    tokio::select! {
-        started = starting => started?,
-        () = stop_signal.received() => {
-            compactor.stop();
-            return stop_storage(&raft, &wal).await;
+    let early_end = tokio::select! {
+        started = starting => {
+            started?;
+            None
         }
-        reason = raft.stopped() => return Err(NodeError::Failed(reason)),
+        end = End::of(&raft, &mut stop_signal) => Some(end),
+    };
+    if let Some(end) = early_end {
+        compactor.stop();
+        return end.finish(&raft, &wal, peers).await;
     }
+    tracing::info!(name = config.member.name, "published local member to cluster through raft");
 
     let (stop, stopping) = watch::channel(false);
     gauges::follow(
@@ -178,11 +199,12 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
         "ready to serve client requests"
     );
 
-    let failure = tokio::select! {
-        () = stop_signal.received() => None,
-        reason = raft.stopped() => Some(reason),
-    };
+    let end = End::of(&raft, &mut stop_signal).await;
     tracing::info!("stopping");
+    if matches!(end, End::Asked) {
+        // While clients are still served: what arrives meanwhile goes to the next leader.
+        raft.hand_over().await;
+    }
     stop.send_replace(true);
     for task in [accepting, metrics_accepting, watching] {
         if let Err(error) = task.await {
@@ -191,9 +213,45 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
     }
     clients.join().await;
     compactor.stop();
-    match failure {
-        Some(reason) => Err(NodeError::Failed(reason)),
-        None => stop_storage(&raft, &wal).await,
+    end.finish(&raft, &wal, peers).await
+}
+
+/// Why a node stops.
+enum End {
+    /// It was told to.
+    Asked,
+    /// It is no member of the cluster any more.
+    Removed,
+    /// It must not go on.
+    Failed(String),
+}
+
+impl End {
+    async fn of(raft: &RaftHandle, stop_signal: &mut StopSignal) -> Self {
+        tokio::select! {
+            () = stop_signal.received() => Self::Asked,
+            () = raft.expelled() => Self::Removed,
+            reason = raft.stopped() => Self::Failed(reason),
+        }
+    }
+
+    async fn finish(
+        self,
+        raft: &RaftHandle,
+        wal: &Wal,
+        peers: PeerListener,
+    ) -> Result<(), NodeError> {
+        match self {
+            Self::Failed(reason) => return Err(NodeError::Failed(reason)),
+            Self::Removed => {
+                tracing::warn!("this member has been permanently removed from the cluster");
+                // A leader that was removed still has to tell the others so.
+                tokio::time::sleep(REMOVED_GRACE).await;
+            }
+            Self::Asked => {}
+        }
+        peers.stop().await;
+        stop_storage(raft, wal).await
     }
 }
 
@@ -238,13 +296,4 @@ fn listen_addresses(urls: &[Url]) -> io::Result<Vec<SocketAddr>> {
     all.sort_unstable();
     all.dedup();
     Ok(all)
-}
-
-fn member(config: &Config) -> Member {
-    let text = |urls: &[Url]| urls.iter().map(Url::to_string).collect();
-    Member {
-        name: config.member.name.clone(),
-        peer_urls: text(&config.peer.advertise_urls),
-        client_urls: text(&config.client.advertise_urls),
-    }
 }

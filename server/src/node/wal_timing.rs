@@ -29,6 +29,11 @@ impl WalTiming {
         *self.started.lock() = Some(now);
     }
 
+    /// How long the write or sync that is under way has taken so far.
+    pub(super) fn pending(&self) -> Duration {
+        self.started.lock().map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
     fn seconds(&self) -> f64 {
         self.started.lock().take().map_or(0.0, |started| started.elapsed().as_secs_f64())
     }

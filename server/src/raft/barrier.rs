@@ -5,23 +5,25 @@
 //! all that wait when a round starts are served by it, later ones wait for the next. A read never
 //! joins a round that is already under way, because the point that round confirms may lie before
 //! the read's arrival.
+//!
+//! A round that comes to nothing, because leaders change or a quorum does not answer, is tried
+//! again until the reads are overdue; whoever arrived meanwhile takes part in the next try.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::handle::Raft;
+use super::read_index::{Miss, ReadIndex};
+
+/// Pause after a round that came to nothing.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a read could not be shown to be current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BarrierError {
-    /// This member does not know a leader, or a quorum did not confirm it.
-    #[error("no leader")]
-    NoLeader,
     /// No answer in time.
     #[error("request timed out")]
     Timeout,
@@ -30,7 +32,17 @@ pub enum BarrierError {
     Stopped,
 }
 
-type Waiter = oneshot::Sender<Result<(), BarrierError>>;
+struct Waiter {
+    deadline: Instant,
+    answer: oneshot::Sender<Result<(), BarrierError>>,
+}
+
+impl Waiter {
+    fn answer(self, result: Result<(), BarrierError>) {
+        // A client that has gone away needs no answer.
+        let _answered: bool = self.answer.send(result).is_ok();
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -41,7 +53,7 @@ struct State {
 /// Gives reads their barrier; cheap to clone, meant for the runtime it is used on.
 #[derive(Clone)]
 pub struct ReadBarrier {
-    raft: Raft,
+    index: Arc<ReadIndex>,
     timeout: Duration,
     state: Arc<Mutex<State>>,
 }
@@ -53,8 +65,8 @@ impl std::fmt::Debug for ReadBarrier {
 }
 
 impl ReadBarrier {
-    pub(crate) fn new(raft: Raft, timeout: Duration) -> Self {
-        Self { raft, timeout, state: Arc::default() }
+    pub(crate) fn new(index: Arc<ReadIndex>, timeout: Duration) -> Self {
+        Self { index, timeout, state: Arc::default() }
     }
 
     /// Returns once the store holds everything that was committed before the call.
@@ -62,10 +74,11 @@ impl ReadBarrier {
     /// # Errors
     /// When that cannot be shown; the read must then not be answered.
     pub async fn pass(&self) -> Result<(), BarrierError> {
-        let (waiter, passed) = oneshot::channel();
+        let (answer, passed) = oneshot::channel();
+        let deadline = Instant::now() + self.timeout;
         let start = {
             let mut state = self.state.lock();
-            state.waiting.push(waiter);
+            state.waiting.push(Waiter { deadline, answer });
             !std::mem::replace(&mut state.running, true)
         };
         if start {
@@ -82,30 +95,31 @@ impl ReadBarrier {
                 state.running = !state.waiting.is_empty();
                 std::mem::take(&mut state.waiting)
             };
-            if waiting.is_empty() {
-                return;
-            }
-            let result = match tokio::time::timeout(self.timeout, self.round()).await {
-                Ok(result) => result,
-                Err(_) => Err(BarrierError::Timeout),
+            let Some(oldest) = waiting.iter().map(|waiter| waiter.deadline).min() else { return };
+            let result = match tokio::time::timeout_at(oldest, self.round()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(Miss::Stopped)) => Err(BarrierError::Stopped),
+                Ok(Err(Miss::Again)) | Err(_) => {
+                    self.put_back(waiting);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
             };
-            for waiter in waiting {
-                // A client that has gone away needs no answer.
-                let _answered: bool = waiter.send(result).is_ok();
-            }
+            waiting.into_iter().for_each(|waiter| waiter.answer(result));
         }
     }
 
-    async fn round(&self) -> Result<(), BarrierError> {
-        let linearizer = match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => linearizer,
-            Err(RaftError::APIError(
-                LinearizableReadError::ForwardToLeader(_)
-                | LinearizableReadError::QuorumNotEnough(_),
-            )) => return Err(BarrierError::NoLeader),
-            Err(RaftError::Fatal(_)) => return Err(BarrierError::Stopped),
-        };
-        linearizer.await_ready(&self.raft).await.map_err(|_| BarrierError::Stopped)?;
-        Ok(())
+    async fn round(&self) -> Result<(), Miss> {
+        let at = self.index.ask().await?;
+        self.index.applied(&at).await
+    }
+
+    /// Has those that still have time wait for the next round.
+    fn put_back(&self, waiting: Vec<Waiter>) {
+        let now = Instant::now();
+        let (late, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|waiter| waiter.deadline <= now);
+        self.state.lock().waiting.extend(rest);
+        late.into_iter().for_each(|waiter| waiter.answer(Err(BarrierError::Timeout)));
     }
 }

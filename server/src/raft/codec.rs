@@ -6,11 +6,14 @@
 //!   tag 0         blank, no body: a new leader's first entry
 //!   tag 1         commands: the store's encoding of a batch
 //!   tag 2         membership: see below
+//!   tag 3         proposed commands: member(8) start(8) number(8) flags(1), then as tag 1
 //! vote            version(1)=1 term(8) member(8) committed(1)
 //! commit mark     version(1)=1 term(8) index(8)
-//! membership      version(1)=1 configs(4) { members(4) { id(8) } }
-//!                 nodes(4) { id(8) name urls urls },  urls = count(4) { text },  text = len(4) utf-8
-//! applied one     version(1)=1 term(8) index(8) membership, as the store keeps it
+//! membership      version(1)=2 configs(4) { members(4) { id(8) } }
+//!                 nodes(4) { id(8) name urls urls joining(1) }
+//!                 urls = count(4) { text },  text = len(4) utf-8; version 1 has no joining
+//! applied one     version(1)=2 term(8) index(8) removed(4) { id(8) } membership, as the store
+//!                 keeps it; version 1 has no removed
 //! ```
 //! Numbers are little-endian. Tags and versions are only ever added.
 
@@ -20,19 +23,28 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use openraft::EntryPayload as Payload;
 
 use super::types::{
-    Batch, CommittedLeaderId, EntryPayload, LogId, Member, MemberId, Membership, StoredMembership,
-    Vote,
+    Batch, CommittedLeaderId, EntryPayload, LogId, Member, MemberId, Membership, ProposalId,
+    StoredMembership, Vote,
 };
 
 const TAG_BLANK: u8 = 0;
 /// First byte of an entry that holds commands.
 pub(crate) const TAG_COMMANDS: u8 = 1;
 const TAG_MEMBERSHIP: u8 = 2;
+/// First byte of an entry that holds commands and says who proposed them.
+const TAG_PROPOSAL: u8 = 3;
 const VERSION: u8 = 1;
+/// Memberships say who is joining, and who has been removed.
+const MEMBERSHIP_VERSION: u8 = 2;
+
+/// Flag of a proposal whose commands may take long to apply, whatever their size.
+const LONG: u8 = 1;
+/// Bytes in front of the commands of a proposal.
+pub(crate) const PROPOSAL_HEADER_BYTES: usize = 26;
 
 /// Bytes that are not what they should be; the log's checksum held, so they were written wrongly
 /// or by a newer version.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// Fewer bytes than the form needs.
     #[error("{what} ends early")]
@@ -66,9 +78,8 @@ pub(crate) fn encode_payload(payload: EntryPayload) -> Bytes {
     match payload {
         Payload::Blank => Bytes::from_static(&[TAG_BLANK]),
         Payload::Normal(Batch(bytes)) => {
-            assert_eq!(
-                bytes.first(),
-                Some(&TAG_COMMANDS),
+            assert!(
+                matches!(bytes.first(), Some(&(TAG_COMMANDS | TAG_PROPOSAL))),
                 "a batch is built with its tag in front"
             );
             bytes
@@ -87,9 +98,46 @@ pub(crate) fn decode_payload(bytes: &Bytes) -> Result<EntryPayload, CodecError> 
     match bytes.first() {
         None => Err(CodecError::Short { what }),
         Some(&TAG_BLANK) => Ok(Payload::Blank),
-        Some(&TAG_COMMANDS) => Ok(Payload::Normal(Batch(bytes.clone()))),
+        Some(&(TAG_COMMANDS | TAG_PROPOSAL)) => Ok(Payload::Normal(Batch(bytes.clone()))),
         Some(&TAG_MEMBERSHIP) => Ok(Payload::Membership(decode_membership(&bytes.slice(1..))?)),
         Some(&got) => Err(CodecError::Unknown { what, got }),
+    }
+}
+
+/// What stands in front of the commands of a proposal.
+pub(crate) fn put_proposal_header(out: &mut BytesMut, id: ProposalId, long: bool) {
+    out.put_u8(TAG_PROPOSAL);
+    out.put_u64_le(id.member.0);
+    out.put_u64_le(id.start);
+    out.put_u64_le(id.number);
+    out.put_u8(if long { LONG } else { 0 });
+}
+
+/// An entry's commands, and what its proposer said of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Proposed {
+    /// Who waits for the outcome; entries of older versions do not say.
+    pub(crate) id: Option<ProposalId>,
+    /// Applying may take long.
+    pub(crate) long: bool,
+    /// The store's encoding of a batch.
+    pub(crate) commands: Bytes,
+}
+
+pub(crate) fn decode_proposal(batch: &Batch) -> Result<Proposed, CodecError> {
+    let what = "proposal";
+    let mut bytes = batch.0.clone();
+    match u8(&mut bytes, what)? {
+        TAG_COMMANDS => Ok(Proposed { id: None, long: true, commands: bytes }),
+        TAG_PROPOSAL => {
+            let member = MemberId(u64(&mut bytes, what)?);
+            let start = u64(&mut bytes, what)?;
+            let number = u64(&mut bytes, what)?;
+            let long = u8(&mut bytes, what)? & LONG != 0;
+            let id = Some(ProposalId { member, start, number });
+            Ok(Proposed { id, long, commands: bytes })
+        }
+        got => Err(CodecError::Unknown { what, got }),
     }
 }
 
@@ -137,24 +185,45 @@ pub(crate) fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(CommittedLeaderId::new(term), index)
 }
 
-/// A membership with the position of the entry that brought it.
-pub(crate) fn encode_applied_membership(at: &LogId, membership: &Membership) -> Bytes {
-    let mut out = BytesMut::from(&encode_committed(Some(at))[..]);
-    put_membership(&mut out, membership);
+/// What the store keeps of the members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AppliedMembership {
+    /// The last one applied, with the position of its entry.
+    pub(crate) stored: StoredMembership,
+    /// Ids that were members and never may be again.
+    pub(crate) removed: BTreeSet<MemberId>,
+}
+
+pub(crate) fn encode_applied_membership(applied: &AppliedMembership) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(MEMBERSHIP_VERSION);
+    let at = applied.stored.log_id().as_ref().expect("an applied membership has its place");
+    out.put_u64_le(at.leader_id.term);
+    out.put_u64_le(at.index);
+    put_len(&mut out, applied.removed.len());
+    applied.removed.iter().for_each(|id| out.put_u64_le(id.0));
+    put_membership(&mut out, applied.stored.membership());
     out.freeze()
 }
 
-pub(crate) fn decode_applied_membership(bytes: &Bytes) -> Result<StoredMembership, CodecError> {
+pub(crate) fn decode_applied_membership(bytes: &Bytes) -> Result<AppliedMembership, CodecError> {
     let what = "applied membership";
     let mut rest = bytes.clone();
-    version(&mut rest, what)?;
+    let version = membership_version(&mut rest, what)?;
     let term = u64(&mut rest, what)?;
     let at = log_id(term, u64(&mut rest, what)?);
-    Ok(StoredMembership::new(Some(at), decode_membership(&rest)?))
+    let mut removed = BTreeSet::new();
+    if version >= MEMBERSHIP_VERSION {
+        for _ in 0..u32(&mut rest, what)? {
+            removed.insert(MemberId(u64(&mut rest, what)?));
+        }
+    }
+    let stored = StoredMembership::new(Some(at), decode_membership(&rest)?);
+    Ok(AppliedMembership { stored, removed })
 }
 
 fn put_membership(out: &mut BytesMut, membership: &Membership) {
-    out.put_u8(VERSION);
+    out.put_u8(MEMBERSHIP_VERSION);
     put_len(out, membership.get_joint_config().len());
     for config in membership.get_joint_config() {
         put_len(out, config.len());
@@ -165,18 +234,40 @@ fn put_membership(out: &mut BytesMut, membership: &Membership) {
     put_len(out, membership.nodes().count());
     for (id, member) in membership.nodes() {
         out.put_u64_le(id.0);
-        put_text(out, &member.name);
-        for urls in [&member.peer_urls, &member.client_urls] {
-            put_len(out, urls.len());
-            urls.iter().for_each(|url| put_text(out, url));
-        }
+        put_member(out, member);
     }
+}
+
+/// A member as it stands in a membership.
+pub(crate) fn put_member(out: &mut BytesMut, member: &Member) {
+    put_text(out, &member.name);
+    for urls in [&member.peer_urls, &member.client_urls] {
+        put_texts(out, urls);
+    }
+    out.put_u8(u8::from(member.joining));
+}
+
+pub(crate) fn put_texts(out: &mut BytesMut, all: &[String]) {
+    put_len(out, all.len());
+    all.iter().for_each(|text| put_text(out, text));
+}
+
+pub(crate) fn member(bytes: &mut Bytes, what: &'static str) -> Result<Member, CodecError> {
+    member_of(MEMBERSHIP_VERSION, bytes, what)
+}
+
+fn member_of(version: u8, bytes: &mut Bytes, what: &'static str) -> Result<Member, CodecError> {
+    let name = text(bytes, what)?;
+    let peer_urls = texts(bytes, what)?;
+    let client_urls = texts(bytes, what)?;
+    let joining = version >= MEMBERSHIP_VERSION && flag(bytes, what)?;
+    Ok(Member { name, peer_urls, client_urls, joining })
 }
 
 fn decode_membership(bytes: &Bytes) -> Result<Membership, CodecError> {
     let what = "membership";
     let bytes = &mut bytes.clone();
-    version(bytes, what)?;
+    let version = membership_version(bytes, what)?;
     let mut configs = Vec::new();
     for _ in 0..u32(bytes, what)? {
         let mut config = BTreeSet::new();
@@ -188,45 +279,57 @@ fn decode_membership(bytes: &Bytes) -> Result<Membership, CodecError> {
     let mut nodes = BTreeMap::new();
     for _ in 0..u32(bytes, what)? {
         let id = MemberId(u64(bytes, what)?);
-        let name = text(bytes, what)?;
-        let peer_urls = texts(bytes, what)?;
-        let client_urls = texts(bytes, what)?;
-        nodes.insert(id, Member { name, peer_urls, client_urls });
+        nodes.insert(id, member_of(version, bytes, what)?);
     }
     Membership::new(configs, nodes).map_err(|_| CodecError::Malformed { what })
 }
 
-fn put_len(out: &mut BytesMut, len: usize) {
+pub(crate) fn put_len(out: &mut BytesMut, len: usize) {
     out.put_u32_le(
         u32::try_from(len).expect("a membership is small: members and urls are checked"),
     );
 }
 
-fn put_text(out: &mut BytesMut, text: &str) {
+pub(crate) fn put_text(out: &mut BytesMut, text: &str) {
     put_len(out, text.len());
     out.put_slice(text.as_bytes());
 }
 
-fn version(bytes: &mut Bytes, what: &'static str) -> Result<(), CodecError> {
+pub(crate) fn version(bytes: &mut Bytes, what: &'static str) -> Result<(), CodecError> {
     match u8(bytes, what)? {
         VERSION => Ok(()),
         got => Err(CodecError::Unknown { what, got }),
     }
 }
 
-fn u8(bytes: &mut Bytes, what: &'static str) -> Result<u8, CodecError> {
+fn membership_version(bytes: &mut Bytes, what: &'static str) -> Result<u8, CodecError> {
+    match u8(bytes, what)? {
+        known @ (VERSION | MEMBERSHIP_VERSION) => Ok(known),
+        got => Err(CodecError::Unknown { what, got }),
+    }
+}
+
+pub(crate) fn flag(bytes: &mut Bytes, what: &'static str) -> Result<bool, CodecError> {
+    match u8(bytes, what)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CodecError::Malformed { what }),
+    }
+}
+
+pub(crate) fn u8(bytes: &mut Bytes, what: &'static str) -> Result<u8, CodecError> {
     bytes.try_get_u8().map_err(|_| CodecError::Short { what })
 }
 
-fn u32(bytes: &mut Bytes, what: &'static str) -> Result<u32, CodecError> {
+pub(crate) fn u32(bytes: &mut Bytes, what: &'static str) -> Result<u32, CodecError> {
     bytes.try_get_u32_le().map_err(|_| CodecError::Short { what })
 }
 
-fn u64(bytes: &mut Bytes, what: &'static str) -> Result<u64, CodecError> {
+pub(crate) fn u64(bytes: &mut Bytes, what: &'static str) -> Result<u64, CodecError> {
     bytes.try_get_u64_le().map_err(|_| CodecError::Short { what })
 }
 
-fn text(bytes: &mut Bytes, what: &'static str) -> Result<String, CodecError> {
+pub(crate) fn text(bytes: &mut Bytes, what: &'static str) -> Result<String, CodecError> {
     let len = u32(bytes, what)? as usize;
     if bytes.len() < len {
         return Err(CodecError::Short { what });
@@ -234,7 +337,7 @@ fn text(bytes: &mut Bytes, what: &'static str) -> Result<String, CodecError> {
     String::from_utf8(bytes.split_to(len).to_vec()).map_err(|_| CodecError::Malformed { what })
 }
 
-fn texts(bytes: &mut Bytes, what: &'static str) -> Result<Vec<String>, CodecError> {
+pub(crate) fn texts(bytes: &mut Bytes, what: &'static str) -> Result<Vec<String>, CodecError> {
     (0..u32(bytes, what)?).map(|_| text(bytes, what)).collect()
 }
 
@@ -247,6 +350,7 @@ mod tests {
             name: name.into(),
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into(), "http://127.0.0.1:1".into()],
+            joining: name.is_empty(),
         };
         Membership::new(
             vec![BTreeSet::from([MemberId(7)]), BTreeSet::from([MemberId(7), MemberId(9)])],
@@ -275,10 +379,54 @@ mod tests {
     }
 
     #[test]
-    fn an_applied_membership_keeps_its_place() {
-        let bytes = encode_applied_membership(&log_id(3, 4), &membership());
-        let applied = decode_applied_membership(&bytes).unwrap();
-        assert_eq!(applied, StoredMembership::new(Some(log_id(3, 4)), membership()));
+    fn an_applied_membership_keeps_its_place_and_who_was_removed() {
+        let applied = AppliedMembership {
+            stored: StoredMembership::new(Some(log_id(3, 4)), membership()),
+            removed: BTreeSet::from([MemberId(1), MemberId(u64::MAX)]),
+        };
+        let bytes = encode_applied_membership(&applied);
+        assert_eq!(decode_applied_membership(&bytes).unwrap(), applied);
+        for len in 0..bytes.len() {
+            assert!(decode_applied_membership(&bytes.slice(..len)).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn memberships_of_the_first_version_are_read() {
+        let mut bytes = BytesMut::from(&encode_committed(Some(&log_id(3, 4)))[..]);
+        bytes.put_u8(1);
+        put_len(&mut bytes, 1);
+        put_len(&mut bytes, 1);
+        bytes.put_u64_le(7);
+        put_len(&mut bytes, 1);
+        bytes.put_u64_le(7);
+        put_text(&mut bytes, "a");
+        put_texts(&mut bytes, &["http://localhost:2380".to_owned()]);
+        put_texts(&mut bytes, &[]);
+        let applied = decode_applied_membership(&bytes.freeze()).unwrap();
+        assert_eq!(applied.removed, BTreeSet::new());
+        let node = applied.stored.get_node(&MemberId(7)).unwrap();
+        assert_eq!((node.name.as_str(), node.joining), ("a", false));
+    }
+
+    #[test]
+    fn proposals_say_who_waits_for_them() {
+        let id = ProposalId { member: MemberId(1), start: 2, number: u64::MAX };
+        for long in [false, true] {
+            let mut bytes = BytesMut::new();
+            put_proposal_header(&mut bytes, id, long);
+            assert_eq!(bytes.len(), PROPOSAL_HEADER_BYTES);
+            bytes.extend_from_slice(b"commands");
+            let batch = Batch(bytes.freeze());
+            let commands = Bytes::from_static(b"commands");
+            let expected = Proposed { id: Some(id), long, commands };
+            assert_eq!(decode_proposal(&batch).unwrap(), expected);
+            for len in 0..PROPOSAL_HEADER_BYTES {
+                assert!(decode_proposal(&Batch(batch.0.slice(..len))).is_err(), "{len}");
+            }
+        }
+        let old = Batch(Bytes::from_static(&[TAG_COMMANDS, 1, 2]));
+        assert_eq!(decode_proposal(&old).unwrap().id, None);
     }
 
     #[test]

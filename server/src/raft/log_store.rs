@@ -45,6 +45,25 @@ impl LogStore {
         entries.into_iter().map(decode_entry).collect()
     }
 
+    /// The last entry, or where the log begins.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        let state = self.wal.state();
+        state.last.or(state.purged).map(log_id)
+    }
+
+    /// Whether the log holds just this entry, or did before it was purged.
+    pub(crate) fn holds(&self, id: &LogId) -> bool {
+        let state = self.wal.state();
+        if state.purged.is_some_and(|purged| id.index <= purged.index.0) {
+            return true;
+        }
+        if state.last.map(log_id) == Some(*id) {
+            return true;
+        }
+        let entry = self.wal.entries(id.index..id.index.saturating_add(1), 1);
+        entry.is_ok_and(|found| found.first().is_some_and(|found| log_id(found.id) == *id))
+    }
+
     /// The part of `range` that the log holds.
     fn clip(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
         let state = self.wal.state();

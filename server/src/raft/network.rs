@@ -1,78 +1,194 @@
-//! Messages to peers. A cluster of one has none; the seam is here so that a second member needs a
-//! transport and nothing else.
+//! openraft's messages to other members, on a [`PeerTransport`].
 
 use std::future::Future;
+use std::sync::Arc;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use openraft::OptionalSend;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RaftNetworkFactory};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
 
+use super::codec::CodecError;
 use super::state_machine::SnapshotDir;
 use super::types::{Member, MemberId, TypeConfig, Vote};
+use super::wire;
+use crate::peer::{Call, PeerError, PeerTransport};
 
-/// Refuses every peer: configuration admits only a cluster of one.
+/// Makes clients of other members.
 #[derive(Debug)]
-pub(crate) struct NoPeers;
+pub(crate) struct Peers(pub(crate) Arc<dyn PeerTransport>);
 
-#[derive(Debug, thiserror::Error)]
-#[error("member {0} cannot be reached: this node runs as a cluster of one")]
-struct NoPeer(MemberId);
-
+/// A client of one other member.
 #[derive(Debug)]
-pub(crate) struct Peer(MemberId);
+pub(crate) struct Peer {
+    to: MemberId,
+    /// Carries heartbeats alone: single calls, which wait behind no entries.
+    heartbeats: bool,
+    /// That the member needs a snapshot has been said.
+    told: bool,
+    transport: Arc<dyn PeerTransport>,
+}
 
-impl RaftNetworkFactory<TypeConfig> for NoPeers {
+impl Peers {
+    fn client(&self, to: MemberId, node: &Member, heartbeats: bool) -> Peer {
+        self.0.know(to, &node.peer_urls);
+        Peer { to, heartbeats, told: false, transport: Arc::clone(&self.0) }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: MemberId, _node: &Member) -> Peer {
-        Peer(target)
+    async fn new_client(&mut self, target: MemberId, node: &Member) -> Peer {
+        self.client(target, node, false)
     }
+
+    async fn new_heartbeat_client(&mut self, target: MemberId, node: &Member) -> Peer {
+        self.client(target, node, true)
+    }
+}
+
+type Failed = RPCError<TypeConfig>;
+
+/// openraft waits before it tries an unreachable member again, and tries a failed call at once.
+fn failed(error: PeerError) -> Failed {
+    match error {
+        PeerError::NoAnswer { .. } => RPCError::Network(NetworkError::from_string(error)),
+        PeerError::NotSent { .. } | PeerError::Refused { .. } => {
+            RPCError::Unreachable(Unreachable::from_string(error))
+        }
+    }
+}
+
+/// The other member answers in a form that this version does not know.
+fn odd(error: CodecError) -> Failed {
+    RPCError::Unreachable(Unreachable::new(&error))
 }
 
 impl Peer {
-    fn unreachable(&self) -> RPCError<TypeConfig> {
-        RPCError::Unreachable(Unreachable::new(&NoPeer(self.0)))
+    async fn call<T>(
+        &self,
+        call: Call,
+        body: Bytes,
+        option: RPCOption,
+        decode: impl FnOnce(Bytes) -> Result<T, CodecError>,
+    ) -> Result<T, Failed> {
+        let answer = self.transport.call(self.to, call, body, option.hard_ttl()).await;
+        decode(answer.map_err(failed)?).map_err(odd)
+    }
+
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<StreamAppendResult<TypeConfig>, Failed> {
+        let body = wire::encode_append(request);
+        self.call(Call::Heartbeat, body, option, wire::decode_append_answer).await
     }
 }
+
+type AppendAnswers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Failed>>;
 
 impl RaftNetworkV2<TypeConfig> for Peer {
     type SnapshotData = SnapshotDir;
 
+    /// Not used by openraft once [`stream_append`](Self::stream_append) is there.
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable())
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Failed> {
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id);
+        let mut answers = self.stream_append(Box::pin(stream::iter([rpc])), option).await?;
+        match answers.next().await {
+            None => Err(RPCError::Network(NetworkError::from_string("the stream ended"))),
+            Some(answer) => Ok(match answer? {
+                Ok(matched) if matched == last => AppendEntriesResponse::Success,
+                Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+                Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+                Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+            }),
+        }
+    }
+
+    /// Many appends are under way at once: requests are encoded and sent as the connection takes
+    /// them, answers come back in their order. The first request is taken before the connection is
+    /// tried, because taking it is where openraft waits after a failure.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<AppendAnswers<'s>, Failed>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let Some(request) = input.next().await else {
+                return Ok(Box::pin(stream::empty()) as AppendAnswers<'s>);
+            };
+            if self.heartbeats {
+                let answer = self.heartbeat(request, option).await?;
+                return Ok(Box::pin(stream::iter([Ok(answer)])) as AppendAnswers<'s>);
+            }
+            let requests = stream::iter([request]).chain(input).map(wire::encode_append);
+            let answers = self.transport.append(self.to, Box::pin(requests)).await;
+            let answers = answers
+                .map_err(failed)?
+                .map(|answer| wire::decode_append_answer(answer.map_err(failed)?).map_err(odd));
+            Ok(Box::pin(answers) as AppendAnswers<'s>)
+        })
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable())
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failed> {
+        let body = wire::encode_vote_request(&rpc);
+        self.call(Call::Vote, body, option, wire::decode_vote_answer).await
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable())
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Failed> {
+        let body = wire::encode_vote_request(&rpc);
+        self.call(Call::PreVote, body, option, wire::decode_vote_answer).await
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Failed> {
+        let body = wire::encode_transfer(&req);
+        self.call(Call::TransferLeader, body, option, wire::decode_transfer_answer).await
     }
 
     async fn full_snapshot(
         &mut self,
         _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, SnapshotDir>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotDir>,
         _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(Unreachable::new(&NoPeer(self.0))))
+        let text = format!(
+            "member {} is behind the log, which begins after {}; sending it a snapshot is not \
+             supported yet: remove the member and add it again, or start more of them earlier",
+            self.to, snapshot.meta
+        );
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::error!(text, "a member cannot catch up");
+        }
+        Err(StreamingError::Unreachable(Unreachable::from_string(text)))
     }
 }

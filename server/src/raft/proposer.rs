@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use keelson_store::command::{Command, codec};
+use keelson_store::command::{Command, Op, codec};
 use keelson_store::response::Outcome;
-use openraft::errors::ClientWriteError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::codec::TAG_COMMANDS;
-use super::handle::Raft;
-use super::responder::Responder;
-use super::types::{Batch, ClientWriteResult};
+use super::codec::{PROPOSAL_HEADER_BYTES, put_proposal_header};
+use super::flights::Landing;
+use super::submit::Submitter;
+use super::types::{Batch, ProposalId};
 
 /// What a command came to.
 #[derive(Debug)]
@@ -38,9 +37,6 @@ pub enum ProposeError {
     /// Too much is waiting already; the command was not proposed.
     #[error("too many requests")]
     TooManyRequests,
-    /// This member is not the leader; the command was not proposed here.
-    #[error("no leader")]
-    NoLeader,
     /// No answer in time. The command may still be applied.
     #[error("request timed out")]
     Timeout,
@@ -71,6 +67,7 @@ struct Waiting {
     command: Command,
     bytes: usize,
     reply: Reply,
+    deadline: Instant,
 }
 
 /// One entry on its way. Whoever takes the replies first answers them: the responder with
@@ -107,17 +104,23 @@ impl std::fmt::Debug for Proposer {
     }
 }
 
-type Landed = (Arc<Flight>, ClientWriteResult);
+type Landed = (Arc<Flight>, Result<Landing, ProposeError>);
 
 impl Proposer {
-    /// Starts a proposer on the current runtime. It ends when `raft` does.
-    pub(crate) fn start(raft: Raft, limits: ProposerLimits) -> Self {
+    /// Starts a proposer on the current runtime.
+    pub(crate) fn start(submitter: Submitter, limits: ProposerLimits) -> Self {
         let shared = Arc::new(Shared { limits, state: Mutex::default(), arrived: Notify::new() });
         // Bounded by what is in flight, which `pending_commands_max` bounds.
         let (landed, landings) = mpsc::unbounded_channel();
-        tokio::spawn(submit(Arc::clone(&shared), raft, landed));
+        tokio::spawn(submit(Arc::clone(&shared), submitter, landed));
         tokio::spawn(land(Arc::clone(&shared), landings));
         Self { shared }
+    }
+
+    /// How long a command waits for its outcome.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.shared.limits.timeout
     }
 
     /// Proposes a command and waits for its outcome. `bytes` is about what it takes in the log.
@@ -126,11 +129,11 @@ impl Proposer {
     /// queue or in the log already and takes effect all the same.
     ///
     /// # Errors
-    /// [`ProposeError::TooManyRequests`] and [`ProposeError::NoLeader`] had no effect; after any
-    /// other the effect is unknown.
+    /// [`ProposeError::TooManyRequests`] had no effect; after any other the effect is unknown.
     pub async fn propose(&self, command: Command, bytes: usize) -> Result<Proposal, ProposeError> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Waiting { command, bytes, reply })?;
+        let deadline = Instant::now() + self.shared.limits.timeout;
+        self.enqueue(Waiting { command, bytes, reply, deadline })?;
         answer.await.unwrap_or(Err(ProposeError::Stopped))
     }
 
@@ -156,7 +159,7 @@ impl Proposer {
 
 impl Shared {
     /// Takes the next entry's worth of commands, encoded, and their flight.
-    fn next_flight(&self) -> Option<(Batch, Arc<Flight>)> {
+    fn next_flight(&self, id: ProposalId) -> Option<(Batch, Arc<Flight>)> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         {
@@ -171,19 +174,36 @@ impl Shared {
                 taken.extend(state.waiting.pop_front());
             }
         }
-        if taken.is_empty() {
-            return None;
-        }
-        let mut out = BytesMut::with_capacity(bytes + 16);
-        out.extend_from_slice(&[TAG_COMMANDS]);
+        let deadline = taken.first()?.deadline;
+        let mut out = BytesMut::with_capacity(PROPOSAL_HEADER_BYTES + bytes + 16);
+        let long = taken.iter().any(|waiting| may_take_long(&waiting.command));
+        put_proposal_header(&mut out, id, long);
         codec::encode_to(&mut out, taken.iter().map(|waiting| &waiting.command));
         let flight = Flight {
             commands: taken.len(),
             bytes,
             replies: Mutex::new(Some(taken.into_iter().map(|waiting| waiting.reply).collect())),
-            deadline: Instant::now() + self.limits.timeout,
+            deadline,
         };
         Some((Batch(out.freeze()), Arc::new(flight)))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state.lock().waiting.is_empty()
+    }
+
+    /// Answers commands that are overdue before they could be proposed; returns when the next
+    /// one will be.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        while state.waiting.front()?.deadline <= now {
+            let overdue = state.waiting.pop_front()?;
+            state.pending_commands -= 1;
+            state.pending_bytes -= overdue.bytes;
+            // A client that has gone away does not want the error either.
+            drop(overdue.reply.send(Err(ProposeError::Timeout)));
+        }
+        state.waiting.front().map(|next| next.deadline)
     }
 
     fn settle(&self, flight: &Flight) {
@@ -202,25 +222,38 @@ impl Shared {
     }
 }
 
-/// Hands entries to Raft, one after the other, until Raft is gone.
-async fn submit(shared: Arc<Shared>, raft: Raft, landed: mpsc::UnboundedSender<Landed>) {
+/// Whether applying a command may take long although it is small: it names a range, or nests. In a
+/// txn of many operations the size tells.
+fn may_take_long(command: &Command) -> bool {
+    match command {
+        Command::Put(_) | Command::Compact(_) => false,
+        Command::DeleteRange(delete) => !delete.range.end.is_empty(),
+        Command::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| match op {
+            Op::Put(_) => false,
+            Op::Range(range) => !range.range.end.is_empty(),
+            Op::DeleteRange(delete) => !delete.range.end.is_empty(),
+            Op::Txn(_) => true,
+        }),
+    }
+}
+
+/// Sends entries on their way, one after the other, for as long as the runtime lives.
+async fn submit(shared: Arc<Shared>, submitter: Submitter, landed: mpsc::UnboundedSender<Landed>) {
     let mut overdue = Overdue::new(Arc::clone(&shared));
     loop {
-        let Some((batch, flight)) = shared.next_flight() else {
+        if shared.is_idle() {
             overdue.sweep_until(shared.arrived.notified()).await;
             continue;
-        };
-        overdue.watch(&flight);
-        let landed = landed.clone();
-        let on_complete = {
-            let flight = Arc::clone(&flight);
-            // The runtime that waits for it is gone only when the node stops.
-            Responder::new(move |result| drop(landed.send((flight, result))))
-        };
-        if raft.client_write_ff(batch, Some(on_complete)).await.is_err() {
-            shared.fail(&flight, ProposeError::Stopped);
-            shared.settle(&flight);
         }
+        // Without a leader commands wait and gather here.
+        let way = overdue.sweep_until(submitter.way()).await;
+        let id = submitter.next_id();
+        let Some((batch, flight)) = shared.next_flight(id) else { continue };
+        overdue.watch(&flight);
+        let (landed, deadline) = (landed.clone(), flight.deadline);
+        // The runtime that waits for it is gone only when the node stops.
+        let land = Box::new(move |result| drop(landed.send((flight, result))));
+        submitter.submit(way, id, batch, deadline, land).await;
     }
 }
 
@@ -228,28 +261,18 @@ async fn submit(shared: Arc<Shared>, raft: Raft, landed: mpsc::UnboundedSender<L
 async fn land(shared: Arc<Shared>, mut landings: mpsc::UnboundedReceiver<Landed>) {
     while let Some((flight, result)) = landings.recv().await {
         shared.settle(&flight);
-        match result {
-            Ok(written) => {
-                let term = written.log_id.leader_id.term;
-                let outcomes = written.data.0;
-                assert_eq!(outcomes.len(), flight.commands, "one outcome for each command");
-                let Some(replies) = flight.replies.lock().take() else { continue };
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    // A client that has gone away leaves its outcome behind.
-                    drop(reply.send(Ok(Proposal { outcome, term })));
-                }
+        let Landing { term, outcomes } = match result {
+            Ok(landing) => landing,
+            Err(error) => {
+                shared.fail(&flight, error);
+                continue;
             }
-            Err(ClientWriteError::ForwardToLeader(_)) => {
-                shared.fail(&flight, ProposeError::NoLeader);
-            }
-            // Another leader's entry took its place in the log.
-            Err(ClientWriteError::LogEntryDiscarded(_)) => {
-                shared.fail(&flight, ProposeError::NoLeader);
-            }
-            Err(
-                ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_),
-            ) => unreachable!("commands change no membership and have no precondition"),
+        };
+        assert_eq!(outcomes.len(), flight.commands, "one outcome for each command");
+        let Some(replies) = flight.replies.lock().take() else { continue };
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // A client that has gone away leaves its outcome behind.
+            drop(reply.send(Ok(Proposal { outcome, term })));
         }
     }
 }
@@ -274,7 +297,7 @@ impl Overdue {
     }
 
     /// Waits for `arrival`, timing out what becomes overdue meanwhile.
-    async fn sweep_until(&mut self, arrival: impl Future<Output = ()>) {
+    async fn sweep_until<T>(&mut self, arrival: impl Future<Output = T>) -> T {
         tokio::pin!(arrival);
         loop {
             let now = Instant::now();
@@ -285,10 +308,12 @@ impl Overdue {
                 self.shared.fail(oldest, ProposeError::Timeout);
                 self.flights.pop_front();
             }
-            let Some(oldest) = self.flights.front() else { return arrival.await };
-            let due = oldest.deadline;
+            let oldest = self.flights.front().map(|oldest| oldest.deadline);
+            let due = [oldest, self.shared.expire(now)].into_iter().flatten().min();
+            let Some(due) = due else { return arrival.await };
             tokio::select! {
-                () = &mut arrival => return,
+                biased;
+                arrived = &mut arrival => return arrived,
                 () = tokio::time::sleep_until(due) => {}
             }
         }

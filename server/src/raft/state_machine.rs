@@ -4,24 +4,38 @@
 //! replayed from the log after a crash. So a "snapshot" costs nothing here: building one only
 //! reads how far RocksDB has flushed, and that position is what lets openraft purge the log. The
 //! log is never purged further, which is the whole of the guarantee.
+//!
+//! What takes long is applied on another thread: Raft's own must stay free for heartbeats and
+//! votes. What does not is applied here at once, because a lone client would wait for the hand-over
+//! twice.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use keelson_store as store;
 use keelson_store::types::{LogIndex, LogPosition, Term};
 use keelson_store::{Applier, Store};
-use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta};
 
-use super::codec;
-use super::types::{Entry, LogId, Outcomes, StoredMembership, TypeConfig};
+use super::codec::{self, AppliedMembership, Proposed};
+use super::flights::{Flights, Landing};
+use super::roster::Roster;
+use super::types::{LogId, ProposalId, StoredMembership, TypeConfig};
+
+/// Bytes of commands that are applied on Raft's thread at the most: a few hundred small puts,
+/// about a millisecond.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// Entries applied in one write batch at the most; with it, the store's memory for one batch is
 /// bounded by this many entries of the largest admitted request.
 const APPLY_ENTRIES_MAX: usize = 1024;
+
+/// Bytes of commands after which a batch is full: one larger entry still fits.
+const APPLY_BYTES_MAX: usize = 8 << 20;
 
 /// A snapshot on disk: a RocksDB checkpoint of hard links. Empty for the descriptions that only
 /// gate the purge.
@@ -30,45 +44,97 @@ pub(crate) struct SnapshotDir(
     #[expect(dead_code, reason = "read by the peer transport")] Option<PathBuf>,
 );
 
+/// What an entry takes along past its being applied.
+struct Ticket {
+    responder: Option<ApplyResponder<TypeConfig>>,
+    id: Option<ProposalId>,
+    term: u64,
+}
+
+/// Entries on their way into one write batch.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<store::LogEntry>,
+    tickets: Vec<Ticket>,
+    bytes: usize,
+    long: bool,
+}
+
 /// Applies committed entries; the only writer of the store.
 pub(crate) struct StateMachine {
     store: Store,
-    applier: Applier,
+    /// Away only while a long batch is applied on another thread.
+    applier: Option<Applier>,
+    flights: Arc<Flights>,
+    roster: Arc<Roster>,
     /// The position the last description named, so that an unmoved one is not built again.
     described: Option<LogPosition>,
 }
 
 impl StateMachine {
-    pub(crate) fn new(store: Store, applier: Applier) -> Self {
-        Self { store, applier, described: None }
+    pub(crate) fn new(
+        store: Store,
+        applier: Applier,
+        flights: Arc<Flights>,
+        roster: Arc<Roster>,
+    ) -> Self {
+        Self { store, applier: Some(applier), flights, roster, described: None }
+    }
+
+    fn gather(
+        &self,
+        batch: &mut Gathered,
+        (entry, responder): EntryResponder<TypeConfig>,
+    ) -> io::Result<()> {
+        let position = position(&entry.log_id);
+        let mut id = None;
+        let payload = match entry.payload {
+            EntryPayload::Blank => store::Payload::Blank,
+            EntryPayload::Normal(proposed) => {
+                let Proposed { id: proposer, long, commands } = codec::decode_proposal(&proposed)?;
+                id = proposer;
+                batch.long |= long;
+                batch.bytes += commands.len();
+                store::Payload::Commands(commands)
+            }
+            EntryPayload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(entry.log_id), membership);
+                let applied = self.roster.apply(stored);
+                store::Payload::Membership(codec::encode_applied_membership(&applied))
+            }
+        };
+        let wanted = id.as_ref().is_some_and(|id| self.flights.awaits(id));
+        batch.entries.push(store::LogEntry { position, payload, wanted });
+        batch.tickets.push(Ticket { responder, id, term: position.term.0 });
+        Ok(())
     }
 
     /// Applies one batch and answers those who wait for it.
-    fn apply_batch(&mut self, batch: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
-        let (entries, responders): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(|(entry, responder)| (log_entry(entry, responder.is_some()), responder))
-            .unzip();
-        let outcomes = self.applier.apply(&entries).map_err(io::Error::other)?;
-        assert_eq!(outcomes.len(), entries.len(), "outcomes for each entry");
-        for (responder, outcomes) in responders.into_iter().zip(outcomes) {
-            if let Some(responder) = responder {
-                responder.send(Outcomes(outcomes));
+    async fn apply_batch(&mut self, batch: Gathered) -> io::Result<()> {
+        let Gathered { entries, tickets, bytes, long } = batch;
+        let mut applier = self.applier.take().expect("batches are applied one after the other");
+        let apply = move || {
+            let outcomes = applier.apply(&entries);
+            (applier, outcomes)
+        };
+        let (applier, outcomes) = if long || bytes > INLINE_BYTES_MAX {
+            tokio::task::spawn_blocking(apply).await.map_err(io::Error::other)?
+        } else {
+            apply()
+        };
+        self.applier = Some(applier);
+        let outcomes = outcomes.map_err(io::Error::other)?;
+        assert_eq!(outcomes.len(), tickets.len(), "outcomes for each entry");
+        for (ticket, outcomes) in tickets.into_iter().zip(outcomes) {
+            if let Some(id) = ticket.id {
+                self.flights.land(&id, Landing { term: ticket.term, outcomes });
+            }
+            if let Some(responder) = ticket.responder {
+                responder.send(());
             }
         }
         Ok(())
     }
-}
-
-fn log_entry(entry: Entry, wanted: bool) -> store::LogEntry {
-    let payload = match entry.payload {
-        EntryPayload::Blank => store::Payload::Blank,
-        EntryPayload::Normal(batch) => store::Payload::Commands(batch.0.slice(1..)),
-        EntryPayload::Membership(membership) => {
-            store::Payload::Membership(codec::encode_applied_membership(&entry.log_id, &membership))
-        }
-    };
-    store::LogEntry { position: position(&entry.log_id), payload, wanted }
 }
 
 fn position(log_id: &LogId) -> LogPosition {
@@ -79,11 +145,16 @@ fn log_id(position: LogPosition) -> LogId {
     codec::log_id(position.term.0, position.index.0)
 }
 
-pub(super) fn stored_membership(store: &Store) -> io::Result<StoredMembership> {
+/// What the store keeps of the members.
+pub(crate) fn applied_membership(store: &Store) -> io::Result<AppliedMembership> {
     match store.membership().map_err(io::Error::other)? {
         Some(bytes) => Ok(codec::decode_applied_membership(&bytes)?),
-        None => Ok(StoredMembership::default()),
+        None => Ok(AppliedMembership::default()),
     }
+}
+
+fn stored_membership(store: &Store) -> io::Result<StoredMembership> {
+    Ok(applied_membership(store)?.stored)
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -99,14 +170,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
-        let mut batch = Vec::new();
+        let mut batch = Gathered::default();
         while let Some(entry) = entries.next().await {
-            batch.push(entry?);
-            if batch.len() >= APPLY_ENTRIES_MAX {
-                self.apply_batch(std::mem::take(&mut batch))?;
+            self.gather(&mut batch, entry?)?;
+            if batch.entries.len() >= APPLY_ENTRIES_MAX || batch.bytes >= APPLY_BYTES_MAX {
+                self.apply_batch(std::mem::take(&mut batch)).await?;
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.apply_batch(batch) }
+        if batch.entries.is_empty() { Ok(()) } else { self.apply_batch(batch).await }
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<FlushedPosition> {
@@ -128,7 +199,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         _snapshot: SnapshotDir,
     ) -> io::Result<()> {
         Err(io::Error::other(format!(
-            "refused a snapshot up to {meta}: a cluster of one has nobody to get one from"
+            "refused a snapshot up to {meta}: installing one is not supported yet"
         )))
     }
 

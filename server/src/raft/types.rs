@@ -3,7 +3,6 @@
 use std::fmt;
 
 use bytes::Bytes;
-use keelson_store::response::Outcome;
 use openraft::impls::{BoxedErrorSource, InlineBatch, TokioRuntime, leader_id_std};
 use openraft::vote::RaftLeaderId;
 use openraft::{OptionalSend, RaftTypeConfig};
@@ -12,8 +11,15 @@ use super::responder::Responder;
 
 /// A member's id: the first eight bytes of a hash over its peer URLs and the cluster token, as
 /// etcd computes it. Never reused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
+
+/// Hexadecimal, as everywhere.
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,10 +46,24 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// Where clients reach it, empty until it has started once.
     pub client_urls: Vec<String>,
+    /// It was added to vote and will, once it has caught up; until then it only listens.
+    pub joining: bool,
 }
 
-/// One log entry's worth of commands, as the log holds it: [`super::codec::TAG_COMMANDS`], then
-/// the store's encoding of a batch. Cloning shares the bytes.
+/// Tells one proposal from every other there will ever be: who made it, at which start of that
+/// member's process (a number drawn by chance), and which one it was since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ProposalId {
+    /// The member whose clients wait.
+    pub(crate) member: MemberId,
+    /// The start of its process.
+    pub(crate) start: u64,
+    /// The proposal's number since.
+    pub(crate) number: u64,
+}
+
+/// One log entry's worth of commands, as the log holds it: a tag and who proposed it, then the
+/// store's encoding of a batch. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Batch(pub(crate) Bytes);
 
@@ -59,10 +79,6 @@ impl fmt::Display for Batch {
     }
 }
 
-/// The outcomes of an entry's commands, in their order; empty for entries that hold none.
-#[derive(Debug, Default)]
-pub(crate) struct Outcomes(pub(crate) Vec<Outcome>);
-
 /// Standard leader ids (one leader per term), so that a log id is a term and an index and answers
 /// can carry etcd's `raft_term`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +86,7 @@ pub(crate) struct TypeConfig;
 
 impl RaftTypeConfig for TypeConfig {
     type D = Batch;
-    type R = Outcomes;
+    type R = ();
     type NodeId = MemberId;
     type Node = Member;
     type Term = u64;

@@ -5,7 +5,7 @@ use keelson_store::response::Rejection;
 use keelson_store::{ReadError, validate};
 use tonic::Status;
 
-use crate::raft::{BarrierError, ProposeError};
+use crate::raft::{BarrierError, ChangeError, MoveError, ProposeError};
 
 pub(super) fn rejected(rejection: Rejection) -> Status {
     let error = match rejection {
@@ -40,10 +40,11 @@ pub(super) fn not_read(error: &ReadError) -> Status {
     }
 }
 
-pub(super) fn not_proposed(error: ProposeError) -> Status {
+/// `leader_lost` says that the leader was lost while the request waited.
+pub(super) fn not_proposed(error: ProposeError, leader_lost: bool) -> Status {
     let error = match error {
         ProposeError::TooManyRequests => Etcd::RequestTooManyRequests,
-        ProposeError::NoLeader => Etcd::NoLeader,
+        ProposeError::Timeout if leader_lost => Etcd::TimeoutDueToLeaderFail,
         ProposeError::Timeout => Etcd::Timeout,
         ProposeError::Stopped => Etcd::Stopped,
     };
@@ -52,9 +53,33 @@ pub(super) fn not_proposed(error: ProposeError) -> Status {
 
 pub(super) fn not_current(error: BarrierError) -> Status {
     let error = match error {
-        BarrierError::NoLeader => Etcd::NoLeader,
         BarrierError::Timeout => Etcd::Timeout,
         BarrierError::Stopped => Etcd::Stopped,
+    };
+    error.status()
+}
+
+pub(super) fn not_moved(error: MoveError) -> Status {
+    let error = match error {
+        MoveError::NotLeader => Etcd::NotLeader,
+        MoveError::BadTransferee => Etcd::BadLeaderTransferee,
+        MoveError::Timeout => Etcd::TimeoutLeaderTransfer,
+    };
+    error.status()
+}
+
+pub(super) fn not_changed(error: ChangeError) -> Status {
+    let error = match error {
+        ChangeError::MemberExists => Etcd::MemberExist,
+        ChangeError::PeerUrlExists => Etcd::PeerURLExist,
+        ChangeError::NotFound => Etcd::MemberNotFound,
+        ChangeError::NotLearner => Etcd::MemberNotLearner,
+        ChangeError::LearnerNotReady => Etcd::LearnerNotReady,
+        ChangeError::TooManyLearners => Etcd::TooManyLearners,
+        ChangeError::NotEnoughStarted => Etcd::MemberNotEnoughStarted,
+        ChangeError::Unhealthy => Etcd::Unhealthy,
+        ChangeError::Timeout => Etcd::Timeout,
+        ChangeError::Stopped => Etcd::Stopped,
     };
     error.status()
 }

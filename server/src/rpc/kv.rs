@@ -157,13 +157,19 @@ impl KvService {
     /// A view that is current, or whatever is there if the client does not mind.
     async fn view(&self, serializable: bool) -> Result<Arc<View>, Status> {
         if !serializable {
+            if self.raft.is_learner() {
+                return Err(Etcd::NotSupportedForLearner.status());
+            }
             self.barrier.pass().await.map_err(errors::not_current)?;
         }
         Ok(self.store.view())
     }
 
     async fn propose(&self, command: Command, bytes: usize) -> Result<(Stored, u64), Status> {
-        let proposal = self.proposer.propose(command, bytes).await.map_err(errors::not_proposed)?;
+        let proposal = self.proposer.propose(command, bytes).await.map_err(|error| {
+            let leader_lost = self.raft.lost_leader_during(self.proposer.timeout());
+            errors::not_proposed(error, leader_lost)
+        })?;
         let outcome: Outcome = proposal.outcome;
         Ok((outcome.map_err(errors::rejected)?, proposal.term))
     }

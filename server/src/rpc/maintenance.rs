@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::errors;
 use crate::cli::ETCD_VERSION;
 use crate::node::Identity;
-use crate::raft::{RaftHandle, ReadBarrier};
+use crate::raft::{MemberId, RaftHandle, ReadBarrier};
 
 /// The Maintenance service of one runtime.
 #[derive(Clone)]
@@ -118,11 +118,9 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        let raft = self.raft.status();
-        if raft.leader.is_some_and(|leader| leader.0 == request.get_ref().target_id) {
-            return Ok(Response::new(pb::MoveLeaderResponse::default()));
-        }
-        Err(Etcd::BadLeaderTransferee.status())
+        let target = MemberId(request.get_ref().target_id);
+        self.raft.move_leader(target).await.map_err(errors::not_moved)?;
+        Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
     async fn downgrade(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use keelson_api::errors::Error as Etcd;
 use keelson_api::etcdserverpb::cluster_server::ClusterServer;
 use keelson_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use keelson_api::health::health_server::HealthServer;
@@ -92,6 +93,10 @@ impl Router {
             let text = format!("malformed method name: {:?}", request.uri().path());
             return body::error(&Status::resource_exhausted(text));
         };
+        let for_learners = learners_answer(service, method);
+        if let Err(status) = self.admit(requires_leader(request.headers()), for_learners) {
+            return body::error(&status);
+        }
         match service {
             "etcdserverpb.KV" => unknown(service, Some(method)),
             "etcdserverpb.Maintenance" => self.counted(self.maintenance.clone(), request).await,
@@ -101,12 +106,25 @@ impl Router {
         }
     }
 
+    /// Refuses what this member cannot answer as it stands: without a leader where the client asks
+    /// for one, and as a learner what is not `for_learners`.
+    fn admit(&self, requires_leader: bool, for_learners: bool) -> Result<(), Status> {
+        if requires_leader && !self.kv.raft.has_leader() {
+            return Err(Etcd::NoLeader.status());
+        }
+        if !for_learners && self.kv.raft.is_learner() {
+            return Err(Etcd::NotSupportedForLearner.status());
+        }
+        Ok(())
+    }
+
     /// Answers a call of KV. Its future is part of every request's task, and moved with it: large
     /// ones among the futures in it are boxed.
     pub async fn call_kv(&self, call: KvCall, body: Incoming) -> Response<ResponseBody> {
         let rpc = &self.metrics.rpc.all()[self.kv_rpcs[call.method as usize]];
         rpc.started.inc();
         let answer = pin!(async {
+            self.admit(call.requires_leader, matches!(call.method, KvMethod::Range))?;
             let message = read_message(body, self.message_bytes_max).await?;
             rpc.msg_received.inc();
             self.answer(call.method, message).await
@@ -178,6 +196,7 @@ pub struct KvCall {
     method: KvMethod,
     /// How long the client will wait.
     timeout: Option<Duration>,
+    requires_leader: bool,
 }
 
 impl KvCall {
@@ -186,7 +205,9 @@ impl KvCall {
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let (service, method) = service_and_method(request.uri().path())?;
         let method = KvMethod::named(method).filter(|_| service == "etcdserverpb.KV")?;
-        Some(Self { method, timeout: timeout(request.headers()) })
+        let headers = request.headers();
+        let (timeout, requires_leader) = (timeout(headers), requires_leader(headers));
+        Some(Self { method, timeout, requires_leader })
     }
 }
 
@@ -242,6 +263,17 @@ fn unknown(service: &str, method: Option<&str>) -> Response<ResponseBody> {
         Some(method) => format!("unknown method {method} for service {service}"),
     };
     body::error(&Status::unimplemented(text))
+}
+
+/// What a learner answers beside ranges, of which it answers the serializable ones.
+fn learners_answer(service: &str, method: &str) -> bool {
+    matches!((service, method), ("etcdserverpb.Maintenance", "Status" | "Snapshot"))
+        || service == "grpc.health.v1.Health"
+}
+
+/// Whether a client wants no answer from a member that knows no leader.
+fn requires_leader(headers: &HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value == "true")
 }
 
 /// The client's deadline: digits and a unit. One that does not read is no deadline.

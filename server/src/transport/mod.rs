@@ -12,3 +12,8 @@ mod spin;
 
 pub use accept::{Acceptor, Connections};
 pub use serve::{ServeOptions, Server, run_plain};
+
+// The peer listener is made of the same parts.
+pub(crate) use cork::{ConnectionError, Cork, Corked};
+pub(crate) use serve::run as run_connections;
+pub(crate) use sniff::{Protocol, sniff};

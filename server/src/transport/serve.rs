@@ -172,7 +172,7 @@ pub async fn run_plain(
 
 /// Serves each connection in a task of its own until `stop` turns true and those open then have
 /// drained.
-async fn run<F>(
+pub(crate) async fn run<F>(
     mut connections: Connections,
     mut stop: watch::Receiver<bool>,
     serve: impl Fn(TcpStream) -> F,

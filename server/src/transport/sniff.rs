@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http1,
     Http2,
 }
@@ -17,7 +17,7 @@ pub(super) enum Protocol {
 ///
 /// # Errors
 /// When the peer closes first.
-pub(super) async fn sniff(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
+pub(crate) async fn sniff(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
     let mut seen = BytesMut::with_capacity(HTTP2_PREFACE.len());
     loop {
         let same = seen.iter().zip(HTTP2_PREFACE).all(|(got, expected)| got == expected);

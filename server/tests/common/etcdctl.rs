@@ -15,11 +15,22 @@ pub struct CtlOutput {
 
 /// Runs etcdctl against a server.
 pub fn etcdctl(server: &Server, args: &[String], stdin: &str) -> CtlOutput {
-    let mut child = Command::new(etcd_program("etcdctl"))
-        .args(args)
-        .env_clear()
+    let mut command = Command::new(etcd_program("etcdctl"));
+    command.args(args).env_clear().env("ETCDCTL_ENDPOINTS", server.endpoint());
+    run(command, stdin)
+}
+
+/// Runs etcdctl against several endpoints; named by a flag, because some commands that ask all
+/// members refuse the variable.
+pub fn etcdctl_on(endpoints: &str, args: &[String]) -> CtlOutput {
+    let mut command = Command::new(etcd_program("etcdctl"));
+    command.arg(format!("--endpoints={endpoints}")).args(args).env_clear();
+    run(command, "")
+}
+
+fn run(mut command: Command, stdin: &str) -> CtlOutput {
+    let mut child = command
         .env("ETCDCTL_API", "3")
-        .env("ETCDCTL_ENDPOINTS", server.endpoint())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

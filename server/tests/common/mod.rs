@@ -15,6 +15,7 @@
 )]
 
 mod bystander;
+mod cluster;
 mod etcdctl;
 mod http1;
 mod outcome;
@@ -26,7 +27,8 @@ mod server;
 mod wait;
 
 pub use bystander::Bystander;
-pub use etcdctl::{CtlOutput, etcdctl};
+pub use cluster::{Cluster, status};
+pub use etcdctl::{CtlOutput, etcdctl, etcdctl_on};
 pub use http1::{HttpResponse, http_request};
 pub use outcome::{Outcome, Reply, Request, canonical, send};
 pub use raw_grpc::{RawReply, grpc_frame, open_h2, raw_grpc};

@@ -69,6 +69,8 @@ pub struct Server {
     pub peer_port: u16,
     pub flags: Vec<String>,
     pub name: String,
+    /// `--initial-cluster`, if it is not this server alone.
+    pub cluster: Option<String>,
     child: Option<Child>,
     starts: u32,
 }
@@ -85,6 +87,7 @@ impl Server {
             peer_port: free_port(),
             flags: flags.iter().map(ToString::to_string).collect(),
             name: "default".to_owned(),
+            cluster: None,
             child: None,
             starts: 0,
         }
@@ -107,14 +110,24 @@ impl Server {
 
     /// Starts the process and waits until it serves.
     pub fn launch(&mut self) {
-        if let Err(refused) = self.try_launch() {
-            panic!("{:?} does not serve: {:?}\n{}", self.kind, refused.status, tail(&refused.log));
-        }
+        self.spawn();
+        self.wait_ready();
     }
 
     /// The same for a start that may be refused.
     pub fn try_launch(&mut self) -> Result<(), Refused> {
         self.spawn();
+        self.ready()
+    }
+
+    /// Waits until the process serves.
+    pub fn wait_ready(&mut self) {
+        if let Err(refused) = self.ready() {
+            panic!("{:?} does not serve: {:?}\n{}", self.kind, refused.status, tail(&refused.log));
+        }
+    }
+
+    fn ready(&mut self) -> Result<(), Refused> {
         let end = poll(START_BOUND, || {
             if self.log().contains(READY) {
                 return Some(Ok(()));
@@ -154,7 +167,8 @@ impl Server {
 
     fn args(&self) -> Vec<String> {
         let client = format!("http://{}", self.endpoint());
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let peer = self.peer_url();
+        let alone = || format!("{}={peer}", self.name);
         let mut args = vec![
             format!("--name={}", self.name),
             format!("--data-dir={}", self.data_dir.display()),
@@ -162,7 +176,7 @@ impl Server {
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
-            format!("--initial-cluster={}={peer}", self.name),
+            format!("--initial-cluster={}", self.cluster.clone().unwrap_or_else(alone)),
         ];
         args.extend(self.flags.iter().cloned());
         args
@@ -170,6 +184,14 @@ impl Server {
 
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.client_port)
+    }
+
+    pub fn peer_endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.peer_port)
+    }
+
+    pub fn peer_url(&self) -> String {
+        format!("http://{}", self.peer_endpoint())
     }
 
     /// A new connection.
@@ -203,6 +225,26 @@ impl Server {
     /// The running process's id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it is not running").id()
+    }
+
+    /// Sends a signal and does not wait.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it is not running");
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait_end(&mut self, bound: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("it is not running");
+        let status = poll(bound, || child.try_wait().unwrap())?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Waits for a text in the log.
+    pub fn wait_log(&self, text: &str) {
+        let found = poll(START_BOUND, || self.log().contains(text).then_some(()));
+        assert!(found.is_some(), "{text:?} is not in the log:\n{}", self.log_tail());
     }
 
     /// Whether the process is there.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keelson_api::client::Client;
@@ -19,6 +19,12 @@ const CLIENTS: u64 = 8;
 /// All clients write these keys. Few enough that they collide, and that all of them are read at
 /// each revision.
 const KEYS: u64 = 12;
+
+/// Members that are not there are tried this often before a request of a cluster fails.
+const TRIES_MAX: u32 = 500;
+
+/// Pause between two tries.
+const TRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// One operation of one client.
 #[derive(Debug)]
@@ -80,9 +86,15 @@ fn request(kind: &Kind) -> Request {
     }
 }
 
+/// There was no connection, or it closed (a server that stops says so) before it took the request.
+fn never_sent(text: &str) -> bool {
+    text.contains("tcp connect error") || text == "operation was canceled"
+}
+
 /// Clients at work.
 pub(crate) struct Load {
     dying: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<Op>>>,
 }
 
@@ -93,7 +105,7 @@ impl Load {
         round: u64,
         compaction: Option<i64>,
     ) -> Self {
-        let dying = Arc::new(AtomicBool::new(false));
+        let (dying, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let mut clients = Vec::new();
         let mut shared = server.client().await;
         if let Some(revision) = compaction {
@@ -108,17 +120,36 @@ impl Load {
             if number % 2 == 0 {
                 shared = server.client().await;
             }
-            let worker = Worker {
-                client: shared.clone(),
-                rng: Rng::new(seed.wrapping_add(number)),
-                name: format!("{round}-{number}"),
-                dying: Arc::clone(&dying),
-                known: None,
-                ops: Vec::new(),
-            };
+            let name = format!("{round}-{number}");
+            let rng = Rng::new(seed.wrapping_add(number));
+            let worker = Worker::new(vec![shared.clone()], rng, name, (&dying, &stop));
             clients.push(tokio::spawn(worker.run()));
         }
-        Self { dying, clients }
+        Self { dying, stop, clients }
+    }
+
+    /// Clients of a cluster: each begins at another member and goes on to the next one when the
+    /// connection breaks, until it is told to stop.
+    pub(crate) async fn start_on(servers: &[Server], seed: u64, round: u64) -> Self {
+        let (dying, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let mut clients = Vec::new();
+        for number in 0..CLIENTS {
+            let mut members = Vec::new();
+            for server in servers {
+                members.push(server.client().await);
+            }
+            members.rotate_left(usize::try_from(number).unwrap() % servers.len());
+            let name = format!("{round}-{number}");
+            let rng = Rng::new(seed.wrapping_add(number));
+            let worker = Worker::new(members, rng, name, (&dying, &stop));
+            clients.push(tokio::spawn(worker.run_on()));
+        }
+        Self { dying, stop, clients }
+    }
+
+    /// Has the clients of a cluster end after what they are doing.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
     }
 
     /// From here on errors are expected.
@@ -136,23 +167,73 @@ impl Load {
 }
 
 struct Worker {
-    client: Client,
+    /// The member that is asked stands first.
+    members: Vec<Client>,
     rng: Rng,
     name: String,
     dying: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     /// A key and the revision of its last change, as this client saw it.
     known: Option<(Bytes, i64)>,
     ops: Vec<Op>,
 }
 
 impl Worker {
+    fn new(
+        members: Vec<Client>,
+        rng: Rng,
+        name: String,
+        (dying, stop): (&Arc<AtomicBool>, &Arc<AtomicBool>),
+    ) -> Self {
+        let (dying, stop) = (Arc::clone(dying), Arc::clone(stop));
+        Self { members, rng, name, dying, stop, known: None, ops: Vec::new() }
+    }
+
+    /// Works until it is told to stop, at whichever member answers.
+    async fn run_on(mut self) -> Vec<Op> {
+        while !self.stop.load(Ordering::SeqCst) {
+            let name = format!("{}-{}", self.name, self.ops.len());
+            let kind = self.choose(&name);
+            let began = now();
+            let outcome = self.send_somewhere(&kind).await;
+            let ended = now();
+            let reply = match outcome {
+                Ok(reply) => Some(reply),
+                Err(error) => {
+                    assert!(self.dying.load(Ordering::SeqCst), "{kind:?} failed: {error:?}");
+                    self.members.rotate_left(1);
+                    None
+                }
+            };
+            self.learn(&kind, reply.as_ref());
+            self.ops.push(Op { name, kind, began, ended, reply });
+        }
+        self.ops
+    }
+
+    /// A request that never left this client is sent to the next member.
+    async fn send_somewhere(&mut self, kind: &Kind) -> Outcome {
+        let mut tries = 0;
+        loop {
+            let outcome = send(&self.members[0], &request(kind)).await;
+            match outcome {
+                Err((_, text)) if never_sent(&text) && tries < TRIES_MAX => {
+                    tries += 1;
+                    self.members.rotate_left(1);
+                    tokio::time::sleep(TRY_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Works until the connection breaks.
     async fn run(mut self) -> Vec<Op> {
         loop {
             let name = format!("{}-{}", self.name, self.ops.len());
             let kind = self.choose(&name);
             let began = now();
-            let outcome: Outcome = send(&self.client, &request(&kind)).await;
+            let outcome: Outcome = send(&self.members[0], &request(&kind)).await;
             let ended = now();
             let reply = match outcome {
                 Ok(reply) => Some(reply),

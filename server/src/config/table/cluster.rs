@@ -1,7 +1,7 @@
 //! Who this member is and how its cluster is put together.
 
 use super::super::flag::{Kind, Section, Support};
-use super::partly::{data_folder, one_member};
+use super::partly::data_folder;
 use super::{BOOL, DURATION, TEXT, row, uint, used};
 
 const DISCOVERY_MISSING: Support = Support::Missing(
@@ -40,12 +40,11 @@ pub(super) const MEMBER: Section = Section {
 pub(super) const CLUSTERING: Section = Section {
     title: "Clustering",
     flags: &[
-        row(
+        used(
             "initial-cluster",
             TEXT,
             "",
             "members that found the cluster: name=url,...; empty: this member alone",
-            Support::Partly(one_member),
         ),
         used(
             "initial-cluster-state",

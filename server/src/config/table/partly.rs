@@ -1,21 +1,8 @@
 //! Flags that work for some values: what each refuses, and why.
 
-use super::super::cluster;
 use super::super::flag::Support;
 use super::super::url::Scheme;
 use super::super::value::Value;
-
-/// More members than this in `--initial-cluster` are refused.
-const MEMBERS_MAX: usize = 1;
-
-/// `--initial-cluster`. A list that does not read is left to `read`, which says where.
-pub(super) fn one_member(value: &Value) -> Option<String> {
-    let Value::Text(text) = value else { return None };
-    let members = cluster::parse(text).ok()?;
-    (members.len() > MEMBERS_MAX).then(|| {
-        format!("a cluster of {} members is not supported yet: name only this one", members.len())
-    })
-}
 
 /// Clear text over TCP is what exists.
 pub(super) fn client_listeners(value: &Value) -> Option<String> {

@@ -6,8 +6,7 @@ use super::partly::{auto_compaction, log_outputs};
 use super::{BOOL, DURATION, INT, LIST, MILLIS, TEXT, row, uint, used};
 
 const NO_BBOLT: Support = Support::Inert("there is no bbolt file here");
-const NO_OTHER_MEMBER: Support =
-    Support::Inert("a cluster of one has no other member to compare with");
+const NO_OTHER_MEMBER: Support = Support::Inert("members are not compared with each other yet");
 const TRACING_MISSING: Support = Support::Missing("distributed tracing is not supported yet");
 const OWN_PACE: Support =
     Support::Inert("old revisions are dropped by whole files, at their own pace");

@@ -20,7 +20,10 @@ use super::timestamp::WallClock;
 use super::writer::Writer;
 
 /// Libraries whose own lines say little to an operator: shown from warn on, unless at debug level.
-const LIBRARIES: [&str; 5] = ["openraft", "h2", "hyper", "tonic", "tower"];
+const LIBRARIES: [&str; 4] = ["h2", "hyper", "tonic", "tower"];
+
+/// It warns of every message that a member which is down does not take: shown from error on.
+const CHATTY: &str = "openraft";
 
 /// How long a panic waits for its line to be written before the process goes down.
 const PANIC_FLUSH: Duration = Duration::from_secs(1);
@@ -172,7 +175,11 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
     };
-    Targets::new().with_default(own).with_targets(LIBRARIES.map(|name| (name, libraries)))
+    let chatty = if level == LogLevel::Debug { libraries } else { LevelFilter::ERROR };
+    Targets::new()
+        .with_default(own)
+        .with_targets(LIBRARIES.map(|name| (name, libraries)))
+        .with_target(CHATTY, chatty)
 }
 
 #[cfg(test)]

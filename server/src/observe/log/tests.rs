@@ -90,11 +90,12 @@ fn the_level_says_what_is_shown() {
         tracing::info!("info");
         tracing::warn!("warn");
         tracing::error!("error");
-        tracing::info!(target: "openraft::core", "library info");
-        tracing::warn!(target: "openraft::core", "library warn");
+        tracing::info!(target: "hyper::proto", "library info");
+        tracing::warn!(target: "hyper::proto", "library warn");
+        tracing::warn!(target: "openraft::core", "chatty warn");
     };
     for (level, wanted) in [
-        (LogLevel::Debug, "debug info warn error library info library warn"),
+        (LogLevel::Debug, "debug info warn error library info library warn chatty warn"),
         (LogLevel::Info, "info warn error library warn"),
         (LogLevel::Warn, "warn error library warn"),
         (LogLevel::Error, "error"),

@@ -1,0 +1,94 @@
+//! The other members: what Raft is told about this node, and the listener that they reach it on.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::clients::request_timeout;
+use super::identity::Identity;
+use super::wal_timing::WalTiming;
+use crate::cli::ETCD_VERSION;
+use crate::config::Config;
+use crate::peer::{self, GrpcTransport, PeerHandler, PeerHttp};
+use crate::raft::{ChangeRules, Member, MemberId, RaftHandle, RaftOptions, WriteHere};
+use crate::rpc::storage_version;
+use crate::transport::{Acceptor, Connections};
+
+/// What Raft is told.
+pub(super) fn raft_options(
+    config: &Config,
+    identity: &Identity,
+    founders: BTreeMap<MemberId, Member>,
+    timing: Arc<WalTiming>,
+    write_here: Arc<WriteHere>,
+) -> RaftOptions {
+    let (cluster, id) = (identity.cluster_id, identity.member_id);
+    let election_timeout = config.raft.election_timeout;
+    RaftOptions {
+        cluster,
+        id,
+        founders,
+        start: RandomState::new().hash_one("keelson start"),
+        transport: Arc::new(GrpcTransport::new(cluster, id, election_timeout)),
+        disk_pending: Arc::new(move || timing.pending()),
+        write_here,
+        changes: ChangeRules {
+            strict: config.member.strict_reconfig_check,
+            learners_max: config.member.max_learners,
+            timeout: request_timeout(config),
+            silence_max: election_timeout,
+        },
+        pre_vote: config.raft.pre_vote,
+        heartbeat_interval: config.raft.heartbeat_interval,
+        election_timeout,
+        catchup_entries: config.raft.snapshot_catchup_entries,
+    }
+}
+
+/// The listener at work.
+#[derive(Debug)]
+pub(super) struct PeerListener {
+    stop: watch::Sender<bool>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl PeerListener {
+    pub(super) fn start(
+        config: &Config,
+        identity: &Identity,
+        raft: RaftHandle,
+        handler: Arc<dyn PeerHandler>,
+        acceptor: Acceptor,
+        connections: Connections,
+    ) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let http = PeerHttp {
+            cluster: identity.cluster_id,
+            versions: (ETCD_VERSION.to_owned(), storage_version()),
+            members: Box::new(move || {
+                let rows = raft.members().into_iter();
+                rows.map(|row| (row.id, row.member.clone(), row.is_learner())).collect()
+            }),
+        };
+        let keepalive = config.raft.election_timeout;
+        tracing::info!(addresses = ?acceptor.addresses(), "listening for other members");
+        let serving =
+            peer::serve(handler, Arc::new(http), keepalive, connections, stopping.clone());
+        let tasks = [tokio::spawn(serving), tokio::spawn(acceptor.run(stopping))];
+        Self { stop, tasks }
+    }
+
+    /// Ends all connections and stops listening.
+    pub(super) async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the peer listener ended in a panic");
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A transport that listens to what it is told: refusals are logged once, and a member that hears
+//! that it was removed stops asking.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::roster::Roster;
+use super::types::MemberId;
+use crate::peer::{Answers, Call, PeerError, PeerTransport, Refusal, Requests};
+
+/// The transport that Raft uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    transport: Arc<dyn PeerTransport>,
+    roster: Arc<Roster>,
+    /// Who has refused, and why, since it last took a message.
+    refusing: Arc<Mutex<BTreeSet<(MemberId, Refusal)>>>,
+}
+
+impl Watched {
+    pub(crate) fn new(transport: Arc<dyn PeerTransport>, roster: Arc<Roster>) -> Self {
+        Self { transport, roster, refusing: Arc::default() }
+    }
+
+    fn see(&self, to: MemberId, error: Option<&PeerError>) {
+        let Some(PeerError::Refused { refused, .. }) = error else {
+            if error.is_none() {
+                self.refusing.lock().retain(|(who, _)| *who != to);
+            }
+            return;
+        };
+        if self.refusing.lock().insert((to, refused.why)) {
+            tracing::warn!(%to, why = %refused.why, text = refused.text, "another member refuses");
+        }
+        if refused.why == Refusal::Removed {
+            self.roster.expel();
+        }
+    }
+}
+
+impl PeerTransport for Watched {
+    fn know(&self, member: MemberId, peer_urls: &[String]) {
+        self.transport.know(member, peer_urls);
+    }
+
+    fn call(
+        &self,
+        to: MemberId,
+        call: Call,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
+        let (this, answer) = (self.clone(), self.transport.call(to, call, body, timeout));
+        Box::pin(async move {
+            let answer = answer.await;
+            this.see(to, answer.as_ref().err());
+            answer
+        })
+    }
+
+    fn append(
+        &self,
+        to: MemberId,
+        requests: Requests,
+    ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>> {
+        let (this, opened) = (self.clone(), self.transport.append(to, requests));
+        Box::pin(async move {
+            let opened = opened.await;
+            this.see(to, opened.as_ref().err());
+            let answers: Answers<PeerError> =
+                Box::pin(opened?.inspect(move |answer| this.see(to, answer.as_ref().err())));
+            Ok(answers)
+        })
+    }
+}
