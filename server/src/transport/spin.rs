@@ -5,7 +5,8 @@
 //! again as soon as it is answered would wait for that with every request. So a runtime whose last
 //! requests each came within [`SPIN_MAX`] of the answer before looks out for the next one for that
 //! long before it sleeps, and one wait in vain ends it. A busy runtime never gets there, and a
-//! client that asks now and then is never waited for.
+//! client that asks now and then is never waited for. Nor is any where there is one core only: the
+//! client may need it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -46,7 +47,9 @@ impl Spin {
     /// Starts looking out on the current runtime, for as long as that runs.
     pub(super) fn start() -> Self {
         let spin = Self::default();
-        tokio::spawn(look_out(Arc::clone(&spin.shared)));
+        if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
+            tokio::spawn(look_out(Arc::clone(&spin.shared)));
+        }
         spin
     }
 
@@ -101,7 +104,8 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn only_a_streak_of_quick_requests_is_waited_for() {
-        let spin = Spin::start();
+        let spin = Spin::default();
+        tokio::spawn(look_out(Arc::clone(&spin.shared)));
         let streak = || spin.shared.streak.load(Ordering::Relaxed);
         for _ in 0..3 {
             drop(spin.open());
