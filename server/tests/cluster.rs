@@ -31,6 +31,8 @@ mod membership;
 mod quorum;
 #[path = "cluster/serving.rs"]
 mod serving;
+#[path = "cluster/snapshot.rs"]
+mod snapshot;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -21,4 +21,4 @@ pub use error::{Error, ReadError};
 pub use mvcc::hash::HashKv;
 pub use mvcc::view::{RangeSummary, View};
 pub use options::Options;
-pub use store::{PhysicalProgress, Store};
+pub use store::{Held, PhysicalProgress, Store};

@@ -84,6 +84,29 @@ impl Opened {
     }
 }
 
+/// What an engine holds, as far as consensus is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The last log entry in it.
+    pub applied: Option<LogPosition>,
+    /// What the consensus layer stored about the members.
+    pub membership: Option<Bytes>,
+}
+
+impl Held {
+    /// Reads it from an engine that no store has been opened on.
+    ///
+    /// # Errors
+    /// It cannot be read, or another version of this code wrote it.
+    pub fn read(engine: &dyn Engine) -> Result<Self, Error> {
+        check_schema(engine)?;
+        let snapshot = engine.snapshot();
+        let state = read_state(snapshot.get(Table::Meta, meta::STATE)?)?;
+        let membership = snapshot.get(Table::Meta, meta::MEMBERSHIP)?;
+        Ok(Self { applied: state.applied, membership })
+    }
+}
+
 /// How far removal has come since the store was opened.
 #[derive(Debug)]
 struct Physical {

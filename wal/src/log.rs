@@ -255,6 +255,13 @@ impl Wal {
         self.inner.shared.state.lock().memory.state()
     }
 
+    /// The lowest index from which on the log lies in its newest `bytes`, by whole segment files:
+    /// what is purged below it leaves at most so much, or the active file.
+    #[must_use]
+    pub fn first_index_within(&self, bytes: u64) -> LogIndex {
+        self.inner.shared.state.lock().first_index_within(bytes)
+    }
+
     /// How far the operations have come.
     #[must_use]
     pub fn positions(&self) -> Positions {

@@ -16,7 +16,7 @@ use crate::options::{Options, WriterMode};
 use crate::room::Room;
 use crate::segment::pipeline::{Pipeline, Step};
 use crate::segment::{SegmentFile, Spare};
-use crate::types::{Entry, EntryId, Positions, SegmentSeq};
+use crate::types::{Entry, EntryId, LogIndex, Positions, SegmentSeq};
 
 /// Called once the operation is durable, or can never be.
 pub type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -311,6 +311,21 @@ impl State {
             popped.push(first.remove());
         }
         popped
+    }
+
+    /// See [`Wal::first_index_within`](crate::Wal::first_index_within).
+    pub(crate) fn first_index_within(&self, bytes: u64) -> LogIndex {
+        let mut newest = self.segments.values().rev();
+        let active = newest.next().expect("a log has an active segment");
+        let mut first = active.header.first_index;
+        let mut left = bytes.saturating_sub(active.header.file_len);
+        for segment in newest {
+            let Some(rest) = left.checked_sub(segment.header.file_len) else { break };
+            left = rest;
+            // A segment begun after a truncation can begin lower than the one before it.
+            first = first.min(segment.header.first_index);
+        }
+        first
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<Operation> {

@@ -226,6 +226,25 @@ fn purged_segments_become_the_next_ones() {
 }
 
 #[test]
+fn what_lies_in_the_newest_bytes_is_counted_in_whole_segments() {
+    let disk = FaultyDisk::new(1);
+    let (wal, _) = open(&disk, small(WriterMode::Inline));
+    let segment = small(WriterMode::Inline).segment_bytes;
+    assert_eq!(wal.first_index_within(0), LogIndex(0), "the active segment is never given up");
+    append(&wal, entries(1, 1..400)).unwrap();
+    let whole = wal.first_index_within(u64::MAX);
+    assert_eq!(whole, LogIndex(0));
+    let firsts: Vec<_> = (0..5).map(|n| wal.first_index_within(n * segment).0).collect();
+    // None and one are the active segment; from there on each one more reaches further back.
+    assert_eq!(firsts[0], firsts[1]);
+    assert!(firsts[1..].windows(2).all(|pair| pair[0] > pair[1]), "{firsts:?}");
+    // Purged below it, no more than so many segments are left.
+    purge(&wal, EntryId::new(1, firsts[3] - 1)).unwrap();
+    assert_eq!(wal.entries(0..9999, 1).unwrap()[0].id.index.0, firsts[3]);
+    assert_eq!(wal.first_index_within(u64::MAX).0, firsts[3]);
+}
+
+#[test]
 fn callbacks_run_in_order_and_positions_follow() {
     both_modes(|disk, options| {
         let (wal, _) = open(disk, options);

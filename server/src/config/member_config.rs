@@ -143,6 +143,12 @@ pub struct Storage {
     /// `--keelson-wal-segment-bytes`: one log file, 1 MiB to 4 GiB and at least twice the largest
     /// request. Default 64 MiB.
     pub wal_segment_bytes: u64,
+    /// `--keelson-catchup-bytes`: log that is kept for members that lag, where it is more than
+    /// `--snapshot-catchup-entries`; up to 4 TiB. Default 256 MiB.
+    pub catchup_bytes: u64,
+    /// `--keelson-snapshot-bytes-per-second`: how fast snapshots for other members are read and
+    /// sent, all together, 64 KiB to 1 TiB. Default 100 MiB.
+    pub snapshot_bytes_per_second: u64,
 }
 
 /// When history is dropped without being asked.

@@ -195,6 +195,8 @@ impl Settings {
         Storage {
             memory_budget_bytes: self.uint("keelson-memory-budget-bytes"),
             wal_segment_bytes: self.uint("keelson-wal-segment-bytes"),
+            catchup_bytes: self.uint("keelson-catchup-bytes"),
+            snapshot_bytes_per_second: self.uint("keelson-snapshot-bytes-per-second"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keelson_store as store;
-use keelson_store::engine::RocksOptions;
+use keelson_store::engine::{RocksEngine, RocksOptions};
 use keelson_store::{Applier, Store};
 use keelson_wal as wal;
 use keelson_wal::Wal;
@@ -14,7 +14,7 @@ use keelson_wal::disk::{Disk, RealDisk};
 use super::bootstrap;
 use super::identity::{Identity, IdentityError};
 use crate::config::{ClusterState, Config};
-use crate::raft::{ClusterId, Member, MemberId, owner_of};
+use crate::raft::{ClusterId, Member, MemberId, OpenEngine, Stores, StoresError, owner_of};
 
 /// Why a node did not boot.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum BootError {
     /// The store.
     #[error("store")]
     Store(#[from] store::Error),
+    /// Which store is the one.
+    #[error("store")]
+    Stores(#[from] StoresError),
     /// The identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -105,6 +108,7 @@ pub(super) struct Booted {
     /// Who founds the cluster, if that is still to be done.
     pub(super) founders: BTreeMap<MemberId, Member>,
     pub(super) wal: Wal,
+    pub(super) stores: Arc<Stores>,
     pub(super) store: Store,
     pub(super) applier: Applier,
 }
@@ -134,13 +138,14 @@ pub(super) fn boot(
     let (wal, recovery) = Wal::open(Arc::clone(&disk), &wal_dir, options)?;
     tracing::info!(?recovery, dir = %wal_dir.display(), "opened the write-ahead log");
     let identity = identity(new, &*disk, &member, &wal)?;
-    let (store, applier) = open_store(config, &member.join("store"))?;
+    let stores = Arc::new(Stores::read(Arc::clone(&disk), &member, opener(config))?);
+    let (store, applier) = open_store(config, &stores)?;
     let founders = founders(config, &identity, &wal)?;
     let advertised = bootstrap::text(&config.peer.advertise_urls);
     let owner = owner_of(&store, &advertised)
         .map_err(|source| BootError::DataDir { path: config.member.data_dir.clone(), source })?;
     bootstrap::check_owner(owner, identity.member_id, &config.member.data_dir)?;
-    Ok(Booted { identity, founders, wal, store, applier })
+    Ok(Booted { identity, founders, wal, stores, store, applier })
 }
 
 /// Who founds the cluster: nobody, once there is a log, or where another cluster is joined.
@@ -183,9 +188,20 @@ fn identity(
 
 /// Splits the memory budget: half for memtables (their size sets how often RocksDB writes), a
 /// quarter each for cached blocks and for what the applier remembers of keys.
-fn open_store(config: &Config, dir: &Path) -> Result<(Store, Applier), BootError> {
+fn budget(config: &Config) -> (RocksOptions, store::Options) {
     let budget = usize::try_from(config.storage.memory_budget_bytes).unwrap_or(usize::MAX);
     let rocks = RocksOptions { memtable_bytes: budget / 2, block_cache_bytes: budget / 4 };
     let options = store::Options { meta_cache_bytes: budget / 4, ..store::Options::default() };
-    Ok(Store::open_dir(dir, &rocks, options)?)
+    (rocks, options)
+}
+
+fn opener(config: &Config) -> OpenEngine {
+    let (rocks, _) = budget(config);
+    Box::new(move |dir| Ok(Arc::new(RocksEngine::open(dir, &rocks)?)))
+}
+
+fn open_store(config: &Config, stores: &Stores) -> Result<(Store, Applier), BootError> {
+    let (_, options) = budget(config);
+    let engine = stores.open_current().map_err(store::Error::from)?;
+    Ok(Store::open(engine, options)?)
 }

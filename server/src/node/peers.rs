@@ -14,7 +14,9 @@ use super::wal_timing::WalTiming;
 use crate::cli::ETCD_VERSION;
 use crate::config::Config;
 use crate::peer::{self, GrpcTransport, PeerHandler, PeerHttp};
-use crate::raft::{ChangeRules, Member, MemberId, RaftHandle, RaftOptions, WriteHere};
+use crate::raft::{
+    ChangeRules, LogKeep, Member, MemberId, RaftHandle, RaftOptions, Stores, WriteHere,
+};
 use crate::rpc::storage_version;
 use crate::transport::{Acceptor, Connections};
 
@@ -23,6 +25,7 @@ pub(super) fn raft_options(
     config: &Config,
     identity: &Identity,
     founders: BTreeMap<MemberId, Member>,
+    stores: Arc<Stores>,
     timing: Arc<WalTiming>,
     write_here: Arc<WriteHere>,
 ) -> RaftOptions {
@@ -45,7 +48,12 @@ pub(super) fn raft_options(
         pre_vote: config.raft.pre_vote,
         heartbeat_interval: config.raft.heartbeat_interval,
         election_timeout,
-        catchup_entries: config.raft.snapshot_catchup_entries,
+        keep: LogKeep {
+            entries: config.raft.snapshot_catchup_entries,
+            bytes: config.storage.catchup_bytes,
+        },
+        stores,
+        snapshot_bytes_per_second: config.storage.snapshot_bytes_per_second,
     }
 }
 

@@ -119,10 +119,10 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
         new = bootstrap::new_identity(config) => new?,
         () = stop_signal.received() => return Ok(()),
     };
-    let Booted { identity, founders, wal, store, applier } =
+    let Booted { identity, founders, wal, stores, store, applier } =
         boot(config, new, Some(Arc::clone(&timing) as _))?;
     let identity = Arc::new(identity);
-    let options = peers::raft_options(config, &identity, founders, timing, write_here);
+    let options = peers::raft_options(config, &identity, founders, stores, timing, write_here);
     let (raft, handler) = RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
     let peers = PeerListener::start(
         config,

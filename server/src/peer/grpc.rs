@@ -107,6 +107,19 @@ impl PeerTransport for GrpcTransport {
             Ok(bodies(to, answers.into_inner()))
         })
     }
+
+    fn snapshot(
+        &self,
+        to: MemberId,
+        requests: Requests,
+    ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>> {
+        let mut client = self.link(to).lane(Lane::Snapshot);
+        let request = self.request(to, Frames(requests));
+        Box::pin(async move {
+            let answers = client.snapshot(request).await.map_err(|status| error(to, &status))?;
+            Ok(bodies(to, answers.into_inner()))
+        })
+    }
 }
 
 /// Bodies as messages; a type with a name, which the compiler can follow through the client.

@@ -27,10 +27,12 @@ pub(super) enum Lane {
     Append,
     /// Forwarded commands.
     Forward,
+    /// Snapshots.
+    Snapshot,
 }
 
 impl Lane {
-    const ALL: [Self; 3] = [Self::Urgent, Self::Append, Self::Forward];
+    const ALL: [Self; 4] = [Self::Urgent, Self::Append, Self::Forward, Self::Snapshot];
 
     pub(super) fn of(call: Call) -> Self {
         match call {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use keelson_api::peer::Frame;
 use keelson_api::peer::peer_server::Peer;
 use tonic::metadata::MetadataMap;
@@ -10,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::grpc::{CLUSTER_HEADER, FROM_HEADER, REFUSAL_HEADER, TO_HEADER};
 use super::message::{Call, Envelope, Refusal, Refused};
-use super::transport::{Answers, PeerHandler};
+use super::transport::{Answers, PeerHandler, Requests};
 use crate::raft::{ClusterId, MemberId};
 
 /// Hands calls on to the handler, once the handler talks to their sender.
@@ -54,26 +55,41 @@ fn refused(refused: &Refused) -> Status {
     status
 }
 
+type Frames = BoxStream<'static, Result<Frame, Status>>;
+
+/// A stream that breaks ends: what came whole is answered.
+fn bodies(request: Request<Streaming<Frame>>) -> Requests {
+    let frames = request.into_inner().take_while(|frame| std::future::ready(frame.is_ok()));
+    Box::pin(frames.filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.body))))
+}
+
+fn frames(answers: Answers<Refused>) -> Response<Frames> {
+    let frames = answers.map(|answer| match answer {
+        Ok(body) => Ok(Frame { body }),
+        Err(why) => Err(refused(&why)),
+    });
+    Response::new(Box::pin(frames))
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
-    type AppendStream = futures_util::stream::BoxStream<'static, Result<Frame, Status>>;
+    type AppendStream = Frames;
+    type SnapshotStream = Frames;
 
     async fn append(
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let from = self.admit(request.metadata())?;
-        // A stream that breaks ends: what came whole is answered.
-        let requests = request
-            .into_inner()
-            .take_while(|frame| std::future::ready(frame.is_ok()))
-            .filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.body)));
-        let answers: Answers<Refused> = self.handler.append(from, Box::pin(requests));
-        let answers = answers.map(|answer| match answer {
-            Ok(body) => Ok(Frame { body }),
-            Err(why) => Err(refused(&why)),
-        });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(frames(self.handler.append(from, bodies(request))))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let from = self.admit(request.metadata())?;
+        Ok(frames(self.handler.snapshot(from, bodies(request))))
     }
 
     async fn heartbeat(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {

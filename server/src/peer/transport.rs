@@ -36,6 +36,13 @@ pub trait PeerTransport: Send + Sync + std::fmt::Debug + 'static {
         to: MemberId,
         requests: Requests,
     ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>>;
+
+    /// The same for the parts of a snapshot, which never hold entries up.
+    fn snapshot(
+        &self,
+        to: MemberId,
+        requests: Requests,
+    ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>>;
 }
 
 /// Answers what other members ask.
@@ -56,4 +63,7 @@ pub trait PeerHandler: Send + Sync + 'static {
 
     /// Answers a stream of appends.
     fn append(&self, from: MemberId, requests: Requests) -> Answers<Refused>;
+
+    /// Takes a snapshot.
+    fn snapshot(&self, from: MemberId, requests: Requests) -> Answers<Refused>;
 }

@@ -21,6 +21,7 @@ use super::read_index::{Miss, confirm};
 use super::reconfigure::Reconfigurer;
 use super::responder::Responder;
 use super::roster::Roster;
+use super::snapshot::Incoming;
 use super::submit::taken;
 use super::types::{Batch, ClientWriteResult, ClusterId, LogId, MemberId, TypeConfig, Vote};
 use super::wire::{self, Taken};
@@ -38,6 +39,7 @@ pub(crate) struct Inbound {
     pub(crate) roster: Arc<Roster>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) reconfigurer: Arc<Reconfigurer>,
+    pub(crate) incoming: Arc<Incoming>,
     /// Refusals that have been logged once.
     pub(crate) logged: Mutex<BTreeSet<(u64, u64, Refusal)>>,
 }
@@ -283,5 +285,10 @@ impl PeerHandler for InboundHandle {
             Err(fatal) => Err(stopping(&fatal)),
         });
         Box::pin(answers)
+    }
+
+    fn snapshot(&self, from: MemberId, requests: Requests) -> Answers<Refused> {
+        let Inbound { raft, incoming, .. } = &*self.0;
+        Arc::clone(incoming).receive(raft.clone(), from, requests)
     }
 }

@@ -14,7 +14,7 @@
 //!      └── outcomes ─ flights ◀─ state_machine ─▶ store::Applier
 //!  ReadBarrier ─▶ read_index ─▶ openraft, here or at the leader
 //!
-//!  network (out), inbound (in): other members, in the bytes of wire
+//!  network (out), inbound (in): other members, in the bytes of wire; snapshot: whole stores
 //!  change, reconfigure: who the members are     leadership, transfer: who leads
 //! ```
 //!
@@ -37,6 +37,7 @@ mod read_index;
 mod reconfigure;
 mod responder;
 mod roster;
+mod snapshot;
 mod start;
 mod state_machine;
 mod submit;
@@ -50,9 +51,11 @@ pub use barrier::{BarrierError, ReadBarrier};
 pub use change::{Change, ChangeError, Row};
 pub use codec::CodecError;
 pub use handle::{MoveError, RaftHandle, RaftStatus};
+pub use housekeeping::LogKeep;
 pub use proposer::{Proposal, ProposeError, Proposer, ProposerLimits};
 pub use reconfigure::ChangeRules;
 pub use roster::owner_of;
+pub use snapshot::{OpenEngine, Stores, StoresError};
 pub use start::{RaftOptions, StartError};
 pub use types::{ClusterId, Member, MemberId};
 pub use write_here::WriteHere;

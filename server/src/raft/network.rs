@@ -17,6 +17,7 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 
 use super::codec::CodecError;
+use super::snapshot::Outgoing;
 use super::state_machine::SnapshotDir;
 use super::types::{Member, MemberId, TypeConfig, Vote};
 use super::wire;
@@ -24,7 +25,10 @@ use crate::peer::{Call, PeerError, PeerTransport};
 
 /// Makes clients of other members.
 #[derive(Debug)]
-pub(crate) struct Peers(pub(crate) Arc<dyn PeerTransport>);
+pub(crate) struct Peers {
+    pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) outgoing: Arc<Outgoing>,
+}
 
 /// A client of one other member.
 #[derive(Debug)]
@@ -32,15 +36,15 @@ pub(crate) struct Peer {
     to: MemberId,
     /// Carries heartbeats alone: single calls, which wait behind no entries.
     heartbeats: bool,
-    /// That the member needs a snapshot has been said.
-    told: bool,
     transport: Arc<dyn PeerTransport>,
+    outgoing: Arc<Outgoing>,
 }
 
 impl Peers {
     fn client(&self, to: MemberId, node: &Member, heartbeats: bool) -> Peer {
-        self.0.know(to, &node.peer_urls);
-        Peer { to, heartbeats, told: false, transport: Arc::clone(&self.0) }
+        self.transport.know(to, &node.peer_urls);
+        let (transport, outgoing) = (Arc::clone(&self.transport), Arc::clone(&self.outgoing));
+        Peer { to, heartbeats, transport, outgoing }
     }
 }
 
@@ -174,21 +178,23 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         self.call(Call::TransferLeader, body, option, wire::decode_transfer_answer).await
     }
 
+    /// The description says how far the snapshot goes at least; what travels is newer.
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        snapshot: SnapshotOf<TypeConfig, SnapshotDir>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        described: SnapshotOf<TypeConfig, SnapshotDir>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let text = format!(
-            "member {} is behind the log, which begins after {}; sending it a snapshot is not \
-             supported yet: remove the member and add it again, or start more of them earlier",
-            self.to, snapshot.meta
-        );
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::error!(text, "a member cannot catch up");
-        }
-        Err(StreamingError::Unreachable(Unreachable::from_string(text)))
+        let index = described.meta.last_log_id.map_or(0, |last| last.index);
+        let sending = self.outgoing.send(&*self.transport, self.to, vote, index);
+        let sent = tokio::select! {
+            sent = sending => sent,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        sent.map(SnapshotResponse::new).map_err(|error| {
+            tracing::warn!(to = %self.to, %error, "a snapshot did not arrive");
+            StreamingError::Unreachable(Unreachable::new(&error))
+        })
     }
 }

@@ -41,6 +41,15 @@ impl Roster {
         applied.clone()
     }
 
+    /// Takes what a snapshot says in the place of what was known.
+    pub(crate) fn install(&self, snapshot: AppliedMembership) {
+        let expelled = snapshot.removed.contains(&self.own);
+        *self.applied.write() = snapshot;
+        if expelled {
+            self.expelled.send_replace(true);
+        }
+    }
+
     pub(crate) fn was_removed(&self, id: MemberId) -> bool {
         self.applied.read().removed.contains(&id)
     }

@@ -16,6 +16,7 @@ use super::change::ChangeError;
 use super::codec::AppliedMembership;
 use super::flights::Flights;
 use super::handle::{Raft, RaftHandle};
+use super::housekeeping::{Housekeeping, LogKeep};
 use super::inbound::{Inbound, InboundHandle};
 use super::leadership::{Heard, Leadership, LeadershipWatch};
 use super::log_store::LogStore;
@@ -23,16 +24,13 @@ use super::network::Peers;
 use super::read_index::ReadIndex;
 use super::reconfigure::{ChangeRules, Reconfigurer};
 use super::roster::Roster;
+use super::snapshot::{Incoming, Outgoing, Stores};
 use super::state_machine::{StateMachine, applied_membership};
 use super::submit::Routes;
 use super::types::{ClusterId, Member, MemberId, TypeConfig};
 use super::watched::Watched;
 use super::write_here::WriteHere;
 use crate::peer::{PeerHandler, PeerTransport};
-
-/// Entries that a cluster of several keeps for members that lag, whatever its settings say: a
-/// member that is further behind needs a snapshot, and those do not travel yet.
-const CATCHUP_ENTRIES_MIN: u64 = 50_000;
 
 /// Options of the Raft node.
 #[derive(Clone)]
@@ -59,8 +57,12 @@ pub struct RaftOptions {
     pub heartbeat_interval: Duration,
     /// Silence after which a follower stands for election.
     pub election_timeout: Duration,
-    /// Entries kept in the log beyond what the store has flushed, for followers that lag.
-    pub catchup_entries: u64,
+    /// What the log keeps for members that lag.
+    pub keep: LogKeep,
+    /// The folders that snapshots are sent from and received in.
+    pub stores: Arc<Stores>,
+    /// Bytes of snapshots that are sent in a second, at least 1.
+    pub snapshot_bytes_per_second: u64,
 }
 
 impl std::fmt::Debug for RaftOptions {
@@ -109,16 +111,22 @@ impl RaftHandle {
     ) -> Result<(Self, Arc<dyn PeerHandler>), StartError> {
         let applied = applied_membership(&store).map_err(|error| fatal_text(&error))?;
         check_log_reaches_store(options.id, &applied, &wal, &store)?;
-        let several = options.founders.len().max(applied.stored.nodes().count()) > 1;
-        let config = config(&options, several).validate().map_err(StartError::Config)?;
+        let config = config(&options).validate().map_err(StartError::Config)?;
         let roster = Arc::new(Roster::new(options.id, applied));
         let flights = Arc::new(Flights::new(options.id, options.start));
         let transport: Arc<dyn PeerTransport> =
             Arc::new(Watched::new(Arc::clone(&options.transport), Arc::clone(&roster)));
-        let log = LogStore::new(wal, Arc::clone(&options.write_here));
+        let log = LogStore::new(wal.clone(), Arc::clone(&options.write_here));
         let state_machine =
             StateMachine::new(store.clone(), applier, Arc::clone(&flights), Arc::clone(&roster));
-        let peers = Peers(Arc::clone(&transport));
+        let outgoing = Outgoing::new(
+            store.clone(),
+            Arc::clone(&options.stores),
+            options.start,
+            options.snapshot_bytes_per_second,
+        );
+        let outgoing = Arc::new(outgoing);
+        let peers = Peers { transport: Arc::clone(&transport), outgoing: Arc::clone(&outgoing) };
         let raft = Raft::new(options.id, Arc::new(config), peers, log.clone(), state_machine)
             .await
             .map_err(fatal)?;
@@ -132,7 +140,15 @@ impl RaftHandle {
             leadership: watch::Sender::default(),
         };
         let (handle, inbound) = parts.assemble(&options, store);
+        let house = Housekeeping {
+            handle: handle.clone(),
+            wal,
+            keep: options.keep,
+            outgoing,
+            stores: Arc::clone(&options.stores),
+        };
         handle.begin(options).await?;
+        tokio::spawn(house.run());
         Ok((handle, inbound))
     }
 
@@ -143,9 +159,7 @@ impl RaftHandle {
         let reconfigurer = Arc::clone(&self.reconfigurer);
         tokio::spawn(async move { reconfigurer.tend().await });
         tokio::spawn(self.clone().watch_disk(options.disk_pending, options.heartbeat_interval));
-        self.found(options.founders).await?;
-        tokio::spawn(self.clone().keep_house());
-        Ok(())
+        self.found(options.founders).await
     }
 
     async fn found(&self, founders: BTreeMap<MemberId, Member>) -> Result<(), StartError> {
@@ -217,6 +231,7 @@ impl Parts {
             roster: self.roster,
             heard: self.heard,
             reconfigurer,
+            incoming: Arc::new(Incoming::new(Arc::clone(&options.stores))),
             logged: Mutex::default(),
         };
         (handle, Arc::new(InboundHandle(Arc::new(inbound))))
@@ -287,7 +302,7 @@ fn fatal_text(error: &std::io::Error) -> StartError {
 
 /// openraft waits for its lease, which is the longer bound, and then for a time drawn between the
 /// two. With these a leader that is gone is replaced after 0.9 to 1.2 election timeouts, and a vote.
-fn config(options: &RaftOptions, several: bool) -> Config {
+fn config(options: &RaftOptions) -> Config {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let election = millis(options.election_timeout);
     Config {
@@ -295,15 +310,10 @@ fn config(options: &RaftOptions, several: bool) -> Config {
         heartbeat_interval: millis(options.heartbeat_interval),
         election_timeout_min: election * 3 / 10,
         election_timeout_max: election * 6 / 10,
-        // What gates the purge is asked for by `keep_house`, not counted in entries.
+        // What gates the purge is asked for by `Housekeeping`, not counted in entries.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: if several {
-            options.catchup_entries.max(CATCHUP_ENTRIES_MIN)
-        } else {
-            options.catchup_entries
-        },
-        // A purge is one record in the log; many small ones would be noise.
-        purge_batch_size: 1024,
+        // The log is purged by `Housekeeping`, which counts bytes as well.
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(options.pre_vote),
         // A restarted leader must prove itself by an election: the store may be behind its log.
         enable_leader_restore: Some(false),

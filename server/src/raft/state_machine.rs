@@ -3,14 +3,14 @@
 //! The store is durable by itself, a step behind: what it has applied and not yet flushed is
 //! replayed from the log after a crash. So a "snapshot" costs nothing here: building one only
 //! reads how far RocksDB has flushed, and that position is what lets openraft purge the log. The
-//! log is never purged further, which is the whole of the guarantee.
+//! log is never purged further, which is the whole of the guarantee. A snapshot that came from
+//! another member is a store of its own, which takes the place of this one.
 //!
 //! What takes long is applied on another thread: Raft's own must stay free for heartbeats and
 //! votes. What does not is applied here at once, because a lone client would wait for the hand-over
 //! twice.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
@@ -24,6 +24,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, Snapsh
 use super::codec::{self, AppliedMembership, Proposed};
 use super::flights::{Flights, Landing};
 use super::roster::Roster;
+use super::snapshot::Candidate;
 use super::types::{LogId, ProposalId, StoredMembership, TypeConfig};
 
 /// Bytes of commands that are applied on Raft's thread at the most: a few hundred small puts,
@@ -37,12 +38,16 @@ const APPLY_ENTRIES_MAX: usize = 1024;
 /// Bytes of commands after which a batch is full: one larger entry still fits.
 const APPLY_BYTES_MAX: usize = 8 << 20;
 
-/// A snapshot on disk: a RocksDB checkpoint of hard links. Empty for the descriptions that only
-/// gate the purge.
+/// A snapshot on disk: a store that was received from another member. Empty for the descriptions
+/// that only gate the purge.
 #[derive(Debug, Default)]
-pub(crate) struct SnapshotDir(
-    #[expect(dead_code, reason = "read by the peer transport")] Option<PathBuf>,
-);
+pub(crate) struct SnapshotDir(Option<Candidate>);
+
+impl SnapshotDir {
+    pub(crate) fn received(candidate: Candidate) -> Self {
+        Self(Some(candidate))
+    }
+}
 
 /// What an entry takes along past its being applied.
 struct Ticket {
@@ -196,11 +201,21 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
-        _snapshot: SnapshotDir,
+        snapshot: SnapshotDir,
     ) -> io::Result<()> {
-        Err(io::Error::other(format!(
-            "refused a snapshot up to {meta}: installing one is not supported yet"
-        )))
+        let candidate = snapshot.0.ok_or_else(|| io::Error::other("a snapshot without a store"))?;
+        let mut applier = self.applier.take().expect("one thing is done after the other");
+        // The store counts before anything is read from it: a crash comes back to it, or to the
+        // former one with the log that belongs to it, which is purged only after this.
+        let installing = tokio::task::spawn_blocking(move || {
+            applier.replace(candidate.adopt()?).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(applier)
+        });
+        self.applier = Some(installing.await.map_err(io::Error::other)??);
+        self.roster.install(applied_membership(&self.store)?);
+        self.described = None;
+        tracing::info!(%meta, "a snapshot has taken the place of the store");
+        Ok(())
     }
 
     async fn get_current_snapshot(

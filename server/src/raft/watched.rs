@@ -44,6 +44,20 @@ impl Watched {
     }
 }
 
+type Opening = BoxFuture<'static, Result<Answers<PeerError>, PeerError>>;
+
+impl Watched {
+    fn seen(self, to: MemberId, opening: Opening) -> Opening {
+        Box::pin(async move {
+            let opened = opening.await;
+            self.see(to, opened.as_ref().err());
+            let answers: Answers<PeerError> =
+                Box::pin(opened?.inspect(move |answer| self.see(to, answer.as_ref().err())));
+            Ok(answers)
+        })
+    }
+}
+
 impl PeerTransport for Watched {
     fn know(&self, member: MemberId, peer_urls: &[String]) {
         self.transport.know(member, peer_urls);
@@ -69,13 +83,14 @@ impl PeerTransport for Watched {
         to: MemberId,
         requests: Requests,
     ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>> {
-        let (this, opened) = (self.clone(), self.transport.append(to, requests));
-        Box::pin(async move {
-            let opened = opened.await;
-            this.see(to, opened.as_ref().err());
-            let answers: Answers<PeerError> =
-                Box::pin(opened?.inspect(move |answer| this.see(to, answer.as_ref().err())));
-            Ok(answers)
-        })
+        self.clone().seen(to, self.transport.append(to, requests))
+    }
+
+    fn snapshot(
+        &self,
+        to: MemberId,
+        requests: Requests,
+    ) -> BoxFuture<'static, Result<Answers<PeerError>, PeerError>> {
+        self.clone().seen(to, self.transport.snapshot(to, requests))
     }
 }

@@ -211,6 +211,10 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    fn is_read(&self) -> bool {
+        !self.shared.open.lock().is_empty()
+    }
+
     fn sizes(&self) -> Result<Sizes, Error> {
         let state = self.shared.state.read();
         let of_row = |(key, row): (&Bytes, &Row)| {

@@ -191,6 +191,9 @@ pub trait Engine: Debug + Send + Sync {
     /// The engine failed.
     fn sizes(&self) -> Result<Sizes, Error>;
 
+    /// Whether a snapshot of it is still held; what it holds on disk must not go before.
+    fn is_read(&self) -> bool;
+
     /// Superseded versions that readers have stepped over since the engine was opened: an engine
     /// that keeps them until it flushes makes ranges over hot keys dear, and a flush cheap again.
     fn stale_steps(&self) -> u64 {

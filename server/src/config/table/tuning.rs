@@ -248,5 +248,17 @@ pub(super) const KEELSON: Section = Section {
             "67108864",
             "size of a log file; 1 MiB to 4 GiB, at least twice --max-request-bytes",
         ),
+        used(
+            "keelson-catchup-bytes",
+            uint(0, 1 << 42),
+            "268435456",
+            "log kept for members that lag, beyond --snapshot-catchup-entries; up to 4 TiB",
+        ),
+        used(
+            "keelson-snapshot-bytes-per-second",
+            uint(1 << 16, 1 << 40),
+            "104857600",
+            "pace of snapshots for members the log no longer reaches; 64 KiB to 1 TiB",
+        ),
     ],
 };

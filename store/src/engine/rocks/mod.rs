@@ -152,6 +152,10 @@ impl Engine for RocksEngine {
         Ok(())
     }
 
+    fn is_read(&self) -> bool {
+        Arc::strong_count(&self.db) > 1
+    }
+
     fn sizes(&self) -> Result<Sizes, Error> {
         let mut sizes = Sizes::default();
         for table in Table::ALL {
