@@ -108,6 +108,9 @@ mod tests {
         assert!(!*roster.expelled.borrow());
         roster.apply(membership(7, &[2, 4]));
         assert!(*roster.expelled.borrow(), "this member itself");
+        let other = Roster::new(MemberId(3), AppliedMembership::default());
+        other.install(applied);
+        assert!(other.was_removed(MemberId(3)) && *other.expelled.borrow(), "by a snapshot");
         let again = Roster::new(MemberId(1), roster.apply(membership(8, &[2])));
         assert!(*again.expelled.borrow(), "and after a restart");
     }

@@ -18,6 +18,7 @@ use keelson_store::{Options as StoreOptions, Store};
 use keelson_wal::Wal;
 use keelson_wal::disk::{DirLock, Disk, DiskFile, FaultyDisk, LockError, RealDisk};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::peer::{Answers, Call, Envelope, PeerError, PeerHandler, PeerTransport, Requests};
@@ -45,8 +46,11 @@ pub(super) struct Net {
     pub(super) answers_to_lose: AtomicUsize,
     /// Transfers of snapshots that break, each after as many frames from the leader.
     pub(super) snapshots_to_break: Mutex<Vec<usize>>,
-    /// Frames of snapshots that were handed over.
-    pub(super) snapshot_frames: Arc<AtomicUsize>,
+    /// Snapshots stand still at their first piece.
+    pub(super) snapshots_wait: watch::Sender<bool>,
+    /// Snapshots that were begun, and frames of them that were handed over.
+    pub(super) snapshots: AtomicUsize,
+    pub(super) snapshot_frames: AtomicUsize,
 }
 
 impl Net {
@@ -137,10 +141,18 @@ impl PeerTransport for Link {
         Box::pin(async move {
             let handler = net.reach(from, to)?;
             let frames = net.snapshots_to_break.lock().pop().unwrap_or(usize::MAX);
+            net.snapshots.fetch_add(1, Ordering::SeqCst);
             let there = Arc::clone(&net);
-            let requests = requests.take(frames).take_while(move |_| {
-                there.snapshot_frames.fetch_add(1, Ordering::SeqCst);
-                future::ready(there.joins(from, to))
+            let requests = requests.take(frames).enumerate().filter_map(move |(number, frame)| {
+                let there = Arc::clone(&there);
+                async move {
+                    there.snapshot_frames.fetch_add(1, Ordering::SeqCst);
+                    let mut waits = there.snapshots_wait.subscribe();
+                    if number > 1 {
+                        waits.wait_for(|waits| !waits).await.ok()?;
+                    }
+                    there.joins(from, to).then_some(frame)
+                }
             });
             let answers = handler.snapshot(from, Box::pin(requests));
             let answers = answers

@@ -69,7 +69,8 @@ async fn who_is_behind_the_log_gets_a_snapshot() {
     rejoin(&three, lagging.id);
     let last = leader.store.view().revision().0;
     three.all_at(last).await;
-    assert!(three.net.snapshot_frames.load(Ordering::SeqCst) > 2, "it came as a snapshot");
+    assert_eq!(three.net.snapshots.load(Ordering::SeqCst), 1);
+    assert!(three.net.snapshot_frames.load(Ordering::SeqCst) > 3, "in several pieces");
     // Whoever reads the former state goes on reading it.
     assert_eq!(before.revision(), Revision(2));
     assert_eq!(before.hash_kv(Revision(0)).unwrap(), former);
@@ -94,4 +95,34 @@ async fn a_snapshot_may_break_anywhere() {
     put(&lagging.proposer, "after".to_owned()).await;
     three.all_at(last + 1).await;
     assert!(!lagging.home.path().join("incoming").exists(), "nothing is left over");
+}
+
+/// What follows a snapshot is kept while it travels, or it would be in vain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_waits_for_a_slow_snapshot() {
+    let three = Three::start().await;
+    let (leader, lagging) = left_behind(&three).await;
+    three.net.snapshots_wait.send_replace(true);
+    rejoin(&three, lagging.id);
+    let start = Instant::now();
+    while three.net.snapshot_frames.load(Ordering::SeqCst) < 3 {
+        assert!(start.elapsed() < BOUND, "no snapshot is sent");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // All members look at their logs once a second: when the other follower has purged its log
+    // twice, the leader has looked at its own.
+    let other = three.others(leader.id).into_iter().find(|node| node.id != lagging.id).unwrap();
+    for part in 0..2 {
+        let before = other.wal.state().purged.map(|at| at.index);
+        write_much(leader, &format!("late-{part}")).await;
+        while other.wal.state().purged.map(|at| at.index) <= before {
+            leader.raft.flush().await;
+            other.raft.flush().await;
+            assert!(start.elapsed() < BOUND, "the log is not purged: {:?}", other.wal.state());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    three.net.snapshots_wait.send_replace(false);
+    three.all_at(leader.store.view().revision().0).await;
+    assert_eq!(three.net.snapshots.load(Ordering::SeqCst), 1, "one was enough");
 }
