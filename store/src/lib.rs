@@ -5,6 +5,7 @@ pub mod apply;
 pub mod command;
 pub mod engine;
 mod error;
+pub mod events;
 pub mod metrics;
 pub mod mvcc;
 mod options;

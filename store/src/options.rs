@@ -9,10 +9,12 @@ pub struct Options {
     /// Buffer bytes that the applier keeps from one batch to the next; a larger batch gives back
     /// what it took beyond.
     pub batch_bytes_kept: usize,
+    /// Bytes of the newest events that stay in memory for whoever follows the store.
+    pub event_log_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { meta_cache_bytes: 32 << 20, batch_bytes_kept: 4 << 20 }
+        Self { meta_cache_bytes: 32 << 20, batch_bytes_kept: 4 << 20, event_log_bytes: 16 << 20 }
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::apply::Applier;
 use crate::engine::{Engine, RocksEngine, RocksOptions, Sizes, Table, WriteBatch};
 use crate::error::{Error, corrupt};
+use crate::events::{Event, EventLog};
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::{Cuts, Pin, Pins};
 use crate::mvcc::view::View;
@@ -31,6 +32,7 @@ pub struct Store {
 pub(crate) struct Shared {
     source: ArcSwap<Source>,
     view: ArcSwap<View>,
+    events: EventLog,
     metrics: Arc<Metrics>,
 }
 
@@ -145,6 +147,7 @@ impl Store {
         let Opened { source, state, cuts, start, view } = Opened::read(engine, &metrics)?;
         let shared = Arc::new(Shared {
             source: ArcSwap::from_pointee(source),
+            events: EventLog::new(options.event_log_bytes, view.revision()),
             view: ArcSwap::from_pointee(view),
             metrics,
         });
@@ -162,6 +165,12 @@ impl Store {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.shared.view()
+    }
+
+    /// The newest events. They are published after the view that they led to.
+    #[must_use]
+    pub fn events(&self) -> &EventLog {
+        &self.shared.events
     }
 
     /// The last log entry that has been applied and published.
@@ -273,8 +282,11 @@ impl Shared {
         self.view.load_full()
     }
 
-    pub(crate) fn publish(&self, view: Arc<View>) {
+    /// Shows a view, and then what led to it: whoever sees events can read what they led to.
+    pub(crate) fn publish(&self, view: Arc<View>, events: Vec<Event>) {
+        let revision = view.revision();
         self.view.store(view);
+        self.events.append(events, revision);
     }
 
     pub(crate) fn source(&self) -> Arc<Source> {
@@ -287,7 +299,9 @@ impl Shared {
         // between the two lines finds nothing it might remove too early: the new source's pins
         // are held by the view that is about to be shown.
         self.source.store(Arc::new(source));
+        let revision = view.revision();
         self.view.store(Arc::new(view));
+        self.events.restart(revision);
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {

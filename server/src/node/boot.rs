@@ -186,12 +186,16 @@ fn identity(
     }
 }
 
-/// Splits the memory budget: half for memtables (their size sets how often RocksDB writes), a
-/// quarter each for cached blocks and for what the applier remembers of keys.
+/// Splits the memory budget: nearly half for memtables (their size sets how often RocksDB writes),
+/// a quarter each for cached blocks and for what the applier remembers of keys, and the rest for the
+/// newest events.
 fn budget(config: &Config) -> (RocksOptions, store::Options) {
     let budget = usize::try_from(config.storage.memory_budget_bytes).unwrap_or(usize::MAX);
-    let rocks = RocksOptions { memtable_bytes: budget / 2, block_cache_bytes: budget / 4 };
-    let options = store::Options { meta_cache_bytes: budget / 4, ..store::Options::default() };
+    let event_log_bytes = budget / 16;
+    let memtable_bytes = budget / 2 - event_log_bytes;
+    let rocks = RocksOptions { memtable_bytes, block_cache_bytes: budget / 4 };
+    let meta_cache_bytes = budget / 4;
+    let options = store::Options { meta_cache_bytes, event_log_bytes, ..store::Options::default() };
     (rocks, options)
 }
 

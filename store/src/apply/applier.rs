@@ -52,6 +52,7 @@ impl Applier {
             overlay: Overlay::default(),
             cache: MetaCache::new(options.meta_cache_bytes),
             base,
+            events: Vec::new(),
             changes: 0,
             wanted: false,
         };
@@ -182,7 +183,7 @@ impl Applier {
             Arc::clone(&self.pin),
         ));
         machine.base = Arc::clone(&view);
-        self.shared.publish(view);
+        self.shared.publish(view, std::mem::take(&mut machine.events));
         Ok(())
     }
 

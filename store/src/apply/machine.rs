@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::command::{Command, Compact, DeleteRange, Put};
 use crate::engine::{Blocks, Direction, Engine, Snapshot};
 use crate::error::{Error, corrupt};
+use crate::events::Event;
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::Cuts;
 use crate::mvcc::interval::Interval;
@@ -69,6 +70,8 @@ pub(super) struct Machine {
     pub(super) cache: MetaCache<KeyMeta>,
     /// The state before the batch.
     pub(super) base: Arc<View>,
+    /// What the batch has changed, in order.
+    pub(super) events: Vec<Event>,
     /// Changes that the command in hand has made: the next one's sub-revision.
     pub(super) changes: u32,
     /// Whether somebody waits for the outcome.
@@ -82,7 +85,7 @@ impl Machine {
             self.metrics.rejections.add(1);
             return Ok(Err(Rejection::EmptyKey));
         }
-        let mark = self.overlay.mark();
+        let mark = (self.overlay.mark(), self.events.len());
         self.changes = 0;
         let metrics = Arc::clone(&self.metrics);
         let done = match command {
@@ -101,7 +104,9 @@ impl Machine {
             }
             Err(Failure::Rejected(rejection)) => {
                 metrics.rejections.add(1);
-                self.overlay.roll_back(mark);
+                let (overlay, events) = mark;
+                self.overlay.roll_back(overlay);
+                self.events.truncate(events);
                 Ok(Err(rejection))
             }
             Err(Failure::Broken(error)) => Err(error),
@@ -228,6 +233,8 @@ impl Machine {
         value: &Bytes,
         now: Option<Living>,
     ) {
+        let was = prior.map(|prior| (prior.meta, prior.value.as_ref()));
+        self.events.push(Event::new(key, meta, now.is_some().then_some(value), was));
         let mut embedded = Vec::new();
         let prev = match prior {
             None => Prev::None,

@@ -28,7 +28,7 @@ enum Step {
 
 impl Reader<'_> {
     /// Hands the version of `key` that was alive at `revision` to `read`, if there was one.
-    pub(super) fn version_at(
+    pub(crate) fn version_at(
         &self,
         key: &[u8],
         revision: Revision,
@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     /// Hands the log record at `place` to `look`. It must be there.
-    pub(super) fn at<T>(
+    pub(crate) fn at<T>(
         &self,
         place: SubRevision,
         look: impl FnOnce(&log::Record<'_>) -> Result<T, Malformed>,

@@ -7,12 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use keelson_store::command::{Command, KeyRange, Range, codec};
 use keelson_store::engine::{Engine, MemoryEngine, RocksEngine, RocksOptions};
+use keelson_store::events::{Event, Since};
 use keelson_store::response::{RangeResponse, Rejection};
 use keelson_store::testing::model::Model;
 use keelson_store::testing::shrink::{minimise, simpler_commands};
-use keelson_store::types::{LogIndex, LogPosition, Revision, Term};
+use keelson_store::types::{KeyValue, LogIndex, LogPosition, Revision, Term};
 use keelson_store::{Applier, LogEntry, Options, Payload, ReadError, Store, View};
 use tempfile::TempDir;
 
@@ -177,6 +179,7 @@ impl Pair {
     fn check_all(&mut self) -> Result<(), String> {
         let view = self.store.view();
         check_history(&view, &self.model)?;
+        check_events(&self.store, &self.model)?;
         for revision in readable(&self.model) {
             let hashed = view.hash_kv(revision).map_err(|error| error.to_string())?;
             let at = (hashed.revision, hashed.compacted);
@@ -266,6 +269,67 @@ fn check_history(view: &View, model: &Model) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Bytes of a slice of events: a few records.
+const SLICE_BYTES: usize = 100;
+
+/// The events from each revision to the next one turn the model's state at the one into that at the
+/// other, they say what was before, and memory tells the same as the table.
+fn check_events(store: &Store, model: &Model) -> Result<(), String> {
+    let view = store.view();
+    let first = Revision(model.compacted().0.max(1));
+    let mut events = Vec::new();
+    let mut position = first;
+    while position <= view.revision() {
+        let slice = view.events(position, SLICE_BYTES, &mut |_| true);
+        let slice = slice.map_err(|error| error.to_string())?;
+        assert!(slice.next > position, "a slice brings its reader further");
+        events.extend(slice.events);
+        position = slice.next;
+    }
+    let mut rest = &events[..];
+    for revision in readable(model) {
+        let (now, later) = rest.split_at(rest.partition_point(|e| e.revision() <= revision));
+        rest = later;
+        assert!(now.iter().all(|event| event.revision() == revision), "in order: {now:?}");
+        if revision == first {
+            continue;
+        }
+        let before = state(model, Revision(revision.0 - 1));
+        let mut state_now = before.clone();
+        for event in now {
+            let was = view.before(event).map_err(|error| error.to_string())?;
+            // What an event creates had nothing before, whatever the same revision deleted.
+            let creates = !event.deletion && event.kv.create_revision == revision;
+            let expected = before.get(&event.kv.key).filter(|_| !creates);
+            agree(&was.as_ref(), &expected, &event)?;
+            match event.deletion {
+                true => state_now.remove(&event.kv.key),
+                false => state_now.insert(event.kv.key.clone(), event.kv.clone()),
+            };
+        }
+        agree(&state_now, &state(model, revision), &format_args!("after events at {revision:?}"))?;
+    }
+    for position in readable(model) {
+        let Since::Batches(batches, next) = store.events().since(position) else { continue };
+        agree(&next, &Revision(view.revision().0 + 1), &"what memory waits for")?;
+        let recent = batches.iter().flat_map(|batch| batch.events());
+        let told = |event: &Event| (event.deletion, event.kv.clone());
+        let recent: Vec<_> = recent.filter(|e| e.revision() >= position).map(told).collect();
+        let from = events.partition_point(|event| event.revision() < position);
+        let table: Vec<_> = events[from..].iter().map(told).collect();
+        agree(&recent, &table, &format_args!("events in memory from {position:?}"))?;
+    }
+    let too_early = view.events(Revision(first.0 - 1), SLICE_BYTES, &mut |_| true);
+    let refused = matches!(too_early, Err(ReadError::Compacted));
+    agree(&refused, &(model.compacted().0 > 0), &"events from below the compacted revision")
+}
+
+fn state(model: &Model, revision: Revision) -> BTreeMap<Bytes, KeyValue> {
+    let range = KeyRange { key: Bytes::from_static(b"\0"), end: Bytes::from_static(b"\0") };
+    let kvs = model.range(&Range { range, revision, ..Range::default() }).expect("readable").kvs;
+    kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect()
 }
 
 fn check_range(view: &View, model: &Model, range: &Range) -> Result<(), String> {
