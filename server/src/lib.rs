@@ -9,3 +9,4 @@ pub mod peer;
 pub mod raft;
 pub mod rpc;
 pub mod transport;
+pub mod watch;

@@ -18,6 +18,7 @@ use crate::observe::metrics::Metrics;
 use crate::raft::{ProposerLimits, RaftHandle};
 use crate::rpc::{KvLimits, KvService, Router, Services};
 use crate::transport::{Connections, ServeOptions, Server};
+use crate::watch::{Hub, HubOptions};
 
 /// Commands in one log entry; see [`ProposerLimits`].
 const BATCH_COMMANDS_MAX: usize = 1024;
@@ -30,6 +31,9 @@ const PENDING_COMMANDS_MAX: usize = 20 * BATCH_COMMANDS_MAX;
 
 /// Bytes waiting on one runtime; a hundred requests of the largest size.
 const PENDING_BYTES_MAX: usize = 160 << 20;
+
+/// etcd's allowance for what wraps a request, in the size that a watch response may have.
+const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
 
 /// etcd's `Status` shows this for a quota flag of 0.
 const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
@@ -112,14 +116,37 @@ impl Clients {
         let (removed, stopping) = (self.removed.clone(), self.stopping.clone());
         let (proposer_limits, limits) = (proposer_limits(timeout), kv_limits(config));
         let (options, quota_bytes) = (serve_options(config), quota_bytes(config));
+        let watching = (config.watch.progress_notify_interval, config.raft.election_timeout);
         async move {
             // On its own runtime, because both start tasks that belong there.
             let proposer = raft.proposer(proposer_limits);
             let barrier = raft.barrier(timeout);
+            let fed = raft.feed();
             let kv = KvService { store, proposer, barrier, removed, raft, identity, limits };
-            let router = Router::new(Services { kv, quota_bytes, metrics });
+            let hub = Hub::new(hub_options(&kv, watching, Arc::clone(&metrics)));
+            tokio::spawn(Arc::clone(&hub).run(fed, stopping.clone()));
+            tokio::spawn(Arc::clone(&hub).catch_up());
+            let router = Router::new(Services { kv, hub, quota_bytes, metrics });
             Server::new(options, router, http).run(connections, stopping).await;
         }
+    }
+}
+
+fn hub_options(
+    kv: &KvService,
+    (progress_interval, leader_interval): (Duration, Duration),
+    metrics: Arc<Metrics>,
+) -> HubOptions {
+    let (raft, identity) = (kv.raft.clone(), Arc::clone(&kv.identity));
+    let leading = kv.raft.clone();
+    HubOptions {
+        store: kv.store.clone(),
+        header: Box::new(move |revision| identity.header(revision, raft.term())),
+        has_leader: Box::new(move || leading.has_leader()),
+        leader_interval,
+        progress_interval,
+        fragment_bytes: kv.limits.request_bytes_max + FRAGMENT_OVERHEAD_BYTES,
+        metrics,
     }
 }
 

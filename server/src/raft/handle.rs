@@ -22,6 +22,7 @@ use super::submit::{Routes, Submitter};
 use super::transfer;
 use super::types::{MemberId, TypeConfig};
 use super::write_here::WriteHere;
+use crate::watch::{Fed, Feed};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -77,6 +78,7 @@ pub struct RaftHandle {
     pub(super) routes: Arc<Routes>,
     pub(super) index: Arc<ReadIndex>,
     pub(super) reconfigurer: Arc<Reconfigurer>,
+    pub(super) feed: Feed,
 }
 
 impl std::fmt::Debug for RaftHandle {
@@ -86,6 +88,11 @@ impl std::fmt::Debug for RaftHandle {
 }
 
 impl RaftHandle {
+    /// Tells that something was applied.
+    pub(crate) fn feed(&self) -> Fed {
+        self.feed.subscribe()
+    }
+
     /// Waits until there is a leader and this member has applied everything that was committed
     /// before, so that no answer can be older than one given before a restart.
     ///

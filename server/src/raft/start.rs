@@ -31,6 +31,7 @@ use super::types::{ClusterId, Member, MemberId, TypeConfig};
 use super::watched::Watched;
 use super::write_here::WriteHere;
 use crate::peer::{PeerHandler, PeerTransport};
+use crate::watch::Feed;
 
 /// Options of the Raft node.
 #[derive(Clone)]
@@ -117,8 +118,10 @@ impl RaftHandle {
         let transport: Arc<dyn PeerTransport> =
             Arc::new(Watched::new(Arc::clone(&options.transport), Arc::clone(&roster)));
         let log = LogStore::new(wal.clone(), Arc::clone(&options.write_here));
+        let feed = Feed::new();
+        let (flying, members) = (Arc::clone(&flights), Arc::clone(&roster));
         let state_machine =
-            StateMachine::new(store.clone(), applier, Arc::clone(&flights), Arc::clone(&roster));
+            StateMachine::new(store.clone(), applier, flying, members, feed.clone());
         let outgoing = Outgoing::new(
             store.clone(),
             Arc::clone(&options.stores),
@@ -136,6 +139,7 @@ impl RaftHandle {
             roster,
             flights,
             transport,
+            feed,
             heard: Arc::default(),
             leadership: watch::Sender::default(),
         };
@@ -195,6 +199,7 @@ struct Parts {
     roster: Arc<Roster>,
     flights: Arc<Flights>,
     transport: Arc<dyn PeerTransport>,
+    feed: Feed,
     heard: Arc<Heard>,
     leadership: watch::Sender<Leadership>,
 }
@@ -214,6 +219,7 @@ impl Parts {
             routes: Arc::new(self.routes(options)),
             index: Arc::new(self.read_index(options)),
             reconfigurer: Arc::clone(&reconfigurer),
+            feed: self.feed.clone(),
         };
         let watching = LeadershipWatch {
             raft: self.raft.clone(),

@@ -26,6 +26,7 @@ use super::flights::{Flights, Landing};
 use super::roster::Roster;
 use super::snapshot::Candidate;
 use super::types::{LogId, ProposalId, StoredMembership, TypeConfig};
+use crate::watch::Feed;
 
 /// Bytes of commands that are applied on Raft's thread at the most: a few hundred small puts,
 /// about a millisecond.
@@ -72,6 +73,7 @@ pub(crate) struct StateMachine {
     applier: Option<Applier>,
     flights: Arc<Flights>,
     roster: Arc<Roster>,
+    feed: Feed,
     /// The position the last description named, so that an unmoved one is not built again.
     described: Option<LogPosition>,
 }
@@ -82,8 +84,9 @@ impl StateMachine {
         applier: Applier,
         flights: Arc<Flights>,
         roster: Arc<Roster>,
+        feed: Feed,
     ) -> Self {
-        Self { store, applier: Some(applier), flights, roster, described: None }
+        Self { store, applier: Some(applier), flights, roster, feed, described: None }
     }
 
     fn gather(
@@ -129,6 +132,7 @@ impl StateMachine {
         };
         self.applier = Some(applier);
         let outcomes = outcomes.map_err(io::Error::other)?;
+        self.feed.moved();
         assert_eq!(outcomes.len(), tickets.len(), "outcomes for each entry");
         for (ticket, outcomes) in tickets.into_iter().zip(outcomes) {
             if let Some(id) = ticket.id {
@@ -214,6 +218,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.applier = Some(installing.await.map_err(io::Error::other)??);
         self.roster.install(applied_membership(&self.store)?);
         self.described = None;
+        self.feed.moved();
         tracing::info!(%meta, "a snapshot has taken the place of the store");
         Ok(())
     }

@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::watch::WatchBody;
+
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -22,6 +24,8 @@ pub enum ResponseBody {
     Stream(mpsc::Receiver<Result<Bytes, Status>>, Ended),
     /// From a generated service.
     Tonic(tonic::body::Body),
+    /// A stream of watchers.
+    Watch(WatchBody),
     /// Not gRPC at all.
     Plain(Option<Bytes>),
 }
@@ -72,6 +76,12 @@ impl Body for ResponseBody {
                 Some(Ok(Frame::trailers(trailers)))
             }),
             Self::Tonic(body) => Pin::new(body).poll_frame(cx),
+            Self::Watch(body) => body.poll(cx).map(|next| {
+                Some(Ok(match next? {
+                    Ok(bytes) => Frame::data(bytes),
+                    Err(status) => Frame::trailers(trailers(&status)),
+                }))
+            }),
             Self::Plain(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -81,6 +91,7 @@ impl Body for ResponseBody {
             Self::Unary(_, taken) => *taken == Taken::Everything,
             Self::Stream(_, ended) => ended.0,
             Self::Tonic(body) => body.is_end_stream(),
+            Self::Watch(body) => body.is_ended(),
             Self::Plain(bytes) => bytes.is_none(),
         }
     }
@@ -90,7 +101,7 @@ impl Body for ResponseBody {
             Self::Plain(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Plain(None) => SizeHint::with_exact(0),
             Self::Tonic(body) => body.size_hint(),
-            Self::Unary(..) | Self::Stream(..) => SizeHint::default(),
+            Self::Unary(..) | Self::Stream(..) | Self::Watch(_) => SizeHint::default(),
         }
     }
 }
@@ -183,6 +194,11 @@ pub(super) fn unary(message: Bytes) -> Response<ResponseBody> {
 /// channel's bound is the stream's.
 pub(super) fn stream(messages: mpsc::Receiver<Result<Bytes, Status>>) -> Response<ResponseBody> {
     grpc(ResponseBody::Stream(messages, Ended::default()))
+}
+
+/// A response of what watchers are told.
+pub(super) fn watch(body: WatchBody) -> Response<ResponseBody> {
+    grpc(ResponseBody::Watch(body))
 }
 
 /// A response that is an error and nothing else.

@@ -1,4 +1,4 @@
-//! One gRPC message in, whole: flag byte, length, payload.
+//! gRPC messages in, whole: flag byte, length, payload.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
@@ -33,6 +33,43 @@ where
     Ok(whole)
 }
 
+/// Reads the messages of a request that is a stream.
+pub(super) struct Messages<B> {
+    body: B,
+    bytes_max: usize,
+    arrived: BytesMut,
+}
+
+impl<B> Messages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    pub(super) fn new(body: B, bytes_max: usize) -> Self {
+        Self { body, bytes_max, arrived: BytesMut::new() }
+    }
+
+    /// The next message; `None` when the client has said all.
+    ///
+    /// # Errors
+    /// As for [`read_message`].
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(len) = message_len(&self.arrived, self.bytes_max)?
+                && self.arrived.len() >= PREFIX_BYTES + len
+            {
+                self.arrived.advance(PREFIX_BYTES);
+                return Ok(Some(self.arrived.split_to(len).freeze()));
+            }
+            match next(&mut self.body).await? {
+                Some(piece) => self.arrived.extend_from_slice(&piece),
+                None if self.arrived.is_empty() => return Ok(None),
+                None => return Err(cut_off()),
+            }
+        }
+    }
+}
+
 async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Status>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -61,6 +98,24 @@ fn cut_off() -> Status {
     Status::unknown("unexpected EOF")
 }
 
+/// The announced length, once enough has arrived to know it; checked before anything is allocated
+/// for it.
+fn message_len(mut prefix: &[u8], bytes_max: usize) -> Result<Option<usize>, Status> {
+    if prefix.len() < PREFIX_BYTES {
+        return Ok(None);
+    }
+    if prefix.get_u8() != 0 {
+        return Err(Status::internal("grpc: compressed flag set with identity or empty encoding"));
+    }
+    let len = prefix.get_u32() as usize;
+    if len > bytes_max {
+        return Err(Status::resource_exhausted(format!(
+            "grpc: received message larger than max ({len} vs. {bytes_max})"
+        )));
+    }
+    Ok(Some(len))
+}
+
 /// What has arrived so far; copied only when it is more than one piece.
 #[derive(Default)]
 struct Pieces {
@@ -84,25 +139,8 @@ impl Pieces {
         self.joined.extend_from_slice(&piece);
     }
 
-    /// The announced length, once enough has arrived to know it; checked before anything is
-    /// allocated for it.
     fn message_len(&self, bytes_max: usize) -> Result<Option<usize>, Status> {
-        let mut prefix = if self.first.is_empty() { &self.joined[..] } else { &self.first[..] };
-        if prefix.len() < PREFIX_BYTES {
-            return Ok(None);
-        }
-        if prefix.get_u8() != 0 {
-            return Err(Status::internal(
-                "grpc: compressed flag set with identity or empty encoding",
-            ));
-        }
-        let len = prefix.get_u32() as usize;
-        if len > bytes_max {
-            return Err(Status::resource_exhausted(format!(
-                "grpc: received message larger than max ({len} vs. {bytes_max})"
-            )));
-        }
-        Ok(Some(len))
+        message_len(if self.first.is_empty() { &self.joined } else { &self.first }, bytes_max)
     }
 
     fn into_bytes(self) -> Bytes {

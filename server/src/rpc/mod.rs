@@ -20,6 +20,7 @@ mod pieces;
 mod router;
 mod rows;
 mod stream;
+mod watch;
 
 pub use body::ResponseBody;
 pub use kv::{KvLimits, KvService};

@@ -21,7 +21,9 @@ use super::frame::read_message;
 use super::health::HealthService;
 use super::kv::KvService;
 use super::maintenance::MaintenanceService;
+use super::watch;
 use crate::observe::metrics::{Metrics, Rpc};
+use crate::watch::Hub;
 
 /// Room for a message beyond `--max-request-bytes`: etcd's allowance for what wraps a request.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
@@ -31,6 +33,8 @@ const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 pub struct Services {
     /// KV, and what the other services are made of.
     pub kv: KvService,
+    /// Watchers.
+    pub(crate) hub: Arc<Hub>,
     /// The quota that Status reports.
     pub quota_bytes: i64,
     /// Counts calls.
@@ -44,6 +48,7 @@ pub struct Router {
     maintenance: MaintenanceServer<MaintenanceService>,
     cluster: ClusterServer<ClusterService>,
     health: HealthServer<HealthService>,
+    hub: Arc<Hub>,
     message_bytes_max: usize,
     metrics: Arc<Metrics>,
     /// Where each KV method stands in the metrics, so that a call looks nothing up.
@@ -60,7 +65,7 @@ impl Router {
     /// Builds the router of one runtime.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        let Services { kv, quota_bytes, metrics } = services;
+        let Services { kv, hub, quota_bytes, metrics } = services;
         let maintenance = MaintenanceService {
             store: kv.store.clone(),
             raft: kv.raft.clone(),
@@ -78,6 +83,7 @@ impl Router {
             maintenance: MaintenanceServer::new(maintenance),
             cluster: ClusterServer::new(cluster),
             health: HealthServer::new(HealthService),
+            hub,
             kv_rpcs: KvMethod::ALL.map(|method| position(&metrics, method)),
             metrics,
             kv,
@@ -101,6 +107,8 @@ impl Router {
             "etcdserverpb.KV" => unknown(service, Some(method)),
             "etcdserverpb.Maintenance" => self.counted(self.maintenance.clone(), request).await,
             "etcdserverpb.Cluster" => self.counted(self.cluster.clone(), request).await,
+            "etcdserverpb.Watch" if method == "Watch" => self.watch(request),
+            "etcdserverpb.Watch" => unknown(service, Some(method)),
             "grpc.health.v1.Health" => self.counted(self.health.clone(), request).await,
             _ => unknown(service, None),
         }
@@ -147,6 +155,14 @@ impl Router {
                 body::error(&status)
             }
         }
+    }
+
+    fn watch(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        if let Some(rpc) = self.metrics.rpc.by_path(request.uri().path()) {
+            rpc.started.inc();
+        }
+        let requires_leader = requires_leader(request.headers());
+        watch::watch(&self.hub, request, requires_leader, self.message_bytes_max)
     }
 
     /// Calls a generated service; what it answered is read off its headers.
