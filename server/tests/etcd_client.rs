@@ -6,8 +6,8 @@ mod common;
 
 use common::{Kind, Server};
 use etcd_client::{
-    Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error, GetOptions, KeyValue,
-    PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions,
+    KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
 };
 
 /// A server and a client of it; the server lives as long as the pair.
@@ -216,4 +216,40 @@ async fn members_and_status_are_told() {
     assert_eq!(first.hash(), client.hash_kv(0).await.unwrap().hash());
     client.put("k", "other", None).await.unwrap();
     assert_ne!(first.hash(), client.hash_kv(0).await.unwrap().hash());
+}
+
+#[tokio::test]
+async fn watches_tell_what_happens() {
+    let (_server, mut client) = start().await;
+    client.put("k/1", "before", None).await.unwrap();
+    let options = WatchOptions::new().with_prefix().with_prev_key().with_start_revision(2);
+    let mut stream = client.watch("k/", Some(options)).await.unwrap();
+    client.put("k/2", "after", None).await.unwrap();
+    client.put("other", "", None).await.unwrap();
+    client.delete("k/1", None).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let response = stream.message().await.unwrap().unwrap();
+        for event in response.events() {
+            let (kv, before) = (event.kv().unwrap(), event.prev_kv());
+            let before = before.map(|kv| kv.value_str().unwrap().to_owned());
+            told.push((event.event_type(), kv.key_str().unwrap().to_owned(), before));
+        }
+    }
+    let event = |kind, key: &str, before: Option<&str>| {
+        (kind, key.to_owned(), before.map(ToOwned::to_owned))
+    };
+    assert_eq!(
+        told,
+        [
+            event(EventType::Put, "k/1", None),
+            event(EventType::Put, "k/2", None),
+            event(EventType::Delete, "k/1", Some("before")),
+        ]
+    );
+    stream.request_progress().await.unwrap();
+    let progress = stream.message().await.unwrap().unwrap();
+    assert_eq!(progress.header().unwrap().revision(), 5);
+    stream.cancel(0).await.unwrap();
+    assert!(stream.message().await.unwrap().unwrap().canceled());
 }

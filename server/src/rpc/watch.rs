@@ -31,8 +31,8 @@ async fn read(hub: Arc<Hub>, stream: StreamId, mut requests: Messages<Incoming>)
             Ok(Some(message)) => WatchRequest::decode(message).map_err(|error| {
                 Status::internal(format!("grpc: failed to unmarshal the received message: {error}"))
             }),
-            // The client has nothing more to ask for, which ends its watchers.
-            Ok(None) => Err(Status::ok("")),
+            // The client has nothing more to ask for, and listens.
+            Ok(None) => return,
             Err(status) => Err(status),
         };
         match request {
