@@ -27,6 +27,10 @@ Examples:
     keelson-bench paired --keelson target/release/keelson --etcd /usr/bin/etcd --with-null \\
         --workloads put,range,mixed --clients 1,64,1000 --json paired.json
 
+  The same with three members each, all clients on the leader:
+    keelson-bench paired --keelson target/release/keelson --etcd /usr/bin/etcd --nodes 3 \\
+        --workloads put,txn,range,range-serializable --target leader
+
   A node with a million keys: crash, restart, wide reads:
     keelson-bench large --keelson target/release/keelson --etcd /usr/bin/etcd";
 

@@ -28,11 +28,13 @@ pub enum Method {
     Txn,
     /// KV.DeleteRange
     DeleteRange,
+    /// Maintenance.Status
+    Status,
 }
 
 impl Method {
-    const ALL: [Self; 5] =
-        [Self::Put, Self::Range, Self::RangeStream, Self::Txn, Self::DeleteRange];
+    const ALL: [Self; 6] =
+        [Self::Put, Self::Range, Self::RangeStream, Self::Txn, Self::DeleteRange, Self::Status];
 
     fn path(self) -> &'static str {
         match self {
@@ -41,6 +43,7 @@ impl Method {
             Self::RangeStream => "/etcdserverpb.KV/RangeStream",
             Self::Txn => "/etcdserverpb.KV/Txn",
             Self::DeleteRange => "/etcdserverpb.KV/DeleteRange",
+            Self::Status => "/etcdserverpb.Maintenance/Status",
         }
     }
 
@@ -89,7 +92,7 @@ impl Error {
 pub struct Connection {
     send: SendRequest<Bytes>,
     /// Request heads by method, built once.
-    heads: [Request<()>; 5],
+    heads: [Request<()>; 6],
 }
 
 impl Connection {

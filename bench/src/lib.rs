@@ -17,6 +17,7 @@ pub mod load;
 pub mod null;
 
 pub mod children;
+pub mod cluster;
 pub mod proc;
 pub mod server;
 

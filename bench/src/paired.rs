@@ -4,6 +4,7 @@
 //! history, and keeps it for all cells (workload x clients) of the round. In a cell the servers
 //! take turns, in an order that flips from cell to cell and round to round. Before and after each
 //! turn the server is given time to settle: what it does after the last answer counts as its own.
+//! With several nodes a server is a cluster of them, and what it used is the sum.
 
 mod sample;
 mod summary;
@@ -15,20 +16,27 @@ use anyhow::{Context, ensure};
 
 use crate::children::Folder;
 use crate::clock;
+use crate::cluster::{Cluster, Target};
 use crate::fill::fill;
 use crate::load::{self, Limit, Plan};
 use crate::output::{progress, result};
-use crate::proc;
-use crate::server::{Server, Spec};
+use crate::server::Spec;
 use crate::workload::{KeySpace, Kind, Workload};
 
-use sample::{Cell, Sample};
+use sample::{Cell, Sample, Used};
 
 /// What to compare, and how.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     #[command(flatten)]
     pub programs: Programs,
+    /// Members of each server: more than one are a cluster on loopback, whose CPU, memory and
+    /// bytes are added up
+    #[arg(long, default_value_t = 1)]
+    pub nodes: usize,
+    /// Members that clients connect to, by connection
+    #[arg(long, value_enum, default_value = "spread")]
+    pub target: Target,
     /// Compare with a server that answers at once and keeps nothing as well
     #[arg(long)]
     pub with_null: bool,
@@ -101,6 +109,7 @@ impl Programs {
 /// Runs all rounds and prints the tables.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(options.rounds > 0, "--rounds must be at least 1");
+    ensure!(options.nodes > 0, "--nodes must be at least 1");
     ensure!(options.clients_per_conn > 0, "--clients-per-conn must be at least 1");
     let mut specs = options.programs.specs()?;
     if options.with_null {
@@ -117,7 +126,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         result(summary::text(cell, &names));
     }
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&summary::json(&cells, &names))?;
+        let json = serde_json::to_string_pretty(&summary::json(
+            &cells,
+            &names,
+            options.nodes,
+            options.target,
+        ))?;
         std::fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
@@ -135,13 +149,14 @@ fn run_round(
     round: usize,
     cells: &mut [Cell],
 ) -> anyhow::Result<()> {
-    let servers: Vec<Server> = specs
+    let servers: Vec<Cluster> = specs
         .iter()
-        .map(|spec| Server::start(spec, folder.path()))
+        .map(|spec| Cluster::start(spec, folder.path(), options.nodes))
         .collect::<anyhow::Result<_>>()?;
     if options.workloads.iter().any(|w| w.needs_keys()) {
         for server in &servers {
-            fill(server.address(), &options.space)
+            let (endpoints, _) = server.endpoints(Target::Leader)?;
+            fill(endpoints[0], &options.space)
                 .with_context(|| format!("fill {}", server.name()))?;
         }
     }
@@ -153,8 +168,8 @@ fn run_round(
         }
         let mut samples: Vec<Option<Sample>> = vec![None; servers.len()];
         for i in order {
-            let plan = plan(options, &servers[i], cell.clients, &workload, round);
-            let sample = turn(&servers[i], &plan).with_context(|| {
+            let plan = plan(options, cell.clients, &workload, round);
+            let sample = turn(&servers[i], options.target, plan).with_context(|| {
                 format!(
                     "{} with {} clients on {}",
                     cell.kind.name(),
@@ -180,15 +195,10 @@ fn workload(options: &Options, kind: Kind, cell: usize) -> anyhow::Result<Arc<Wo
     Workload::new(kind, space, options.read_percent)
 }
 
-fn plan(
-    options: &Options,
-    server: &Server,
-    clients: usize,
-    workload: &Arc<Workload>,
-    round: usize,
-) -> Plan {
+fn plan(options: &Options, clients: usize, workload: &Arc<Workload>, round: usize) -> Plan {
     Plan {
-        endpoints: vec![server.address()],
+        // Who leads is looked up at the turn.
+        endpoints: Vec::new(),
         clients,
         conns: clients.div_ceil(options.clients_per_conn),
         threads: options.threads,
@@ -201,13 +211,15 @@ fn plan(
 }
 
 /// One server's turn: the load, and what the server spent on it.
-fn turn(server: &Server, plan: &Plan) -> anyhow::Result<Sample> {
+fn turn(server: &Cluster, target: Target, mut plan: Plan) -> anyhow::Result<Sample> {
     server.settle()?;
-    let fresh_peak = proc::reset_rss_peak(server.pid());
+    let (endpoints, leader) = server.endpoints(target)?;
+    plan.endpoints = endpoints;
+    let rss_peak_is_fresh = server.reset_rss_peak();
     let before = server.usage()?;
-    let report = load::run(plan)?;
+    let report = load::run(&plan)?;
     server.settle()?;
     let after = server.usage()?;
-    let rss_peak = proc::rss_peak(server.pid())?;
-    Ok(Sample::new(report, before, after, rss_peak, fresh_peak))
+    let used = Used { before, after, leader, rss_peak: server.rss_peak()?, rss_peak_is_fresh };
+    Ok(Sample::new(report, &used))
 }

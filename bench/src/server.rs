@@ -51,18 +51,19 @@ impl Spec {
         Ok(Self { name: "null".to_owned(), program, is_null: true, extra })
     }
 
-    fn arguments(&self, client: SocketAddr, peer: SocketAddr, data: &Path) -> Vec<String> {
+    fn arguments(&self, seat: &Seat, cluster: &str, data: &Path) -> Vec<String> {
+        let Seat { name, client, peer } = seat;
         let mut arguments = if self.is_null {
             vec!["null".to_owned(), format!("--listen={client}")]
         } else {
             vec![
-                format!("--name={}", self.name),
+                format!("--name={name}"),
                 format!("--data-dir={}", data.display()),
                 format!("--listen-client-urls=http://{client}"),
                 format!("--advertise-client-urls=http://{client}"),
                 format!("--listen-peer-urls=http://{peer}"),
                 format!("--initial-advertise-peer-urls=http://{peer}"),
-                format!("--initial-cluster={}=http://{peer}", self.name),
+                format!("--initial-cluster={cluster}"),
                 "--snapshot-count=10000".to_owned(),
                 "--log-level=error".to_owned(),
             ]
@@ -72,18 +73,32 @@ impl Spec {
     }
 }
 
+/// A member's place in its cluster.
+#[derive(Debug, Clone)]
+struct Seat {
+    name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
+}
+
+/// What `--initial-cluster` says of all members.
+fn initial_cluster(seats: &[Seat]) -> String {
+    let member = |seat: &Seat| format!("{}=http://{}", seat.name, seat.peer);
+    seats.iter().map(member).collect::<Vec<_>>().join(",")
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     spec: Spec,
-    address: SocketAddr,
-    peer: SocketAddr,
+    seat: Seat,
+    cluster: String,
     child: Guarded,
     folder: Folder,
 }
 
 /// Resources used so far.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Usage {
     /// CPU time.
     pub cpu: Duration,
@@ -94,21 +109,35 @@ pub struct Usage {
 impl Server {
     /// Starts a server with a fresh data folder below `parent` and waits until it is ready.
     pub fn start(spec: &Spec, parent: &Path) -> anyhow::Result<Self> {
-        let folder = Folder::new(parent)?;
-        let (address, peer) = (free_address()?, free_address()?);
-        let child = spawn(spec, address, peer, folder.path())?;
-        let mut server = Self { spec: spec.clone(), address, peer, child, folder };
-        server.wait_until_ready()?;
-        Ok(server)
+        let mut members = Self::start_members(spec, parent, 1)?;
+        members.pop().context("a cluster of one has a member")
+    }
+
+    /// Starts a cluster of so many members, each with a fresh data folder below `parent`, and
+    /// waits until all are ready.
+    pub fn start_members(spec: &Spec, parent: &Path, members: usize) -> anyhow::Result<Vec<Self>> {
+        let seats = seats(&spec.name, members)?;
+        let cluster = initial_cluster(&seats);
+        let start = |seat| {
+            let folder = Folder::new(parent)?;
+            let child = spawn(spec, &seat, &cluster, folder.path())?;
+            Ok(Self { spec: spec.clone(), seat, cluster: cluster.clone(), child, folder })
+        };
+        let started: anyhow::Result<Vec<Self>> = seats.into_iter().map(start).collect();
+        let mut members = started?;
+        for member in &mut members {
+            member.wait_until_ready()?;
+        }
+        Ok(members)
     }
 
     /// Kills the server, starts it again on its data, and gives the time until it is ready.
     pub fn crash_and_restart(self) -> anyhow::Result<(Self, Duration)> {
-        let Self { spec, address, peer, child, folder } = self;
+        let Self { spec, seat, cluster, child, folder } = self;
         child.kill();
         let begin = clock::now();
-        let child = spawn(&spec, address, peer, folder.path())?;
-        let mut server = Self { spec, address, peer, child, folder };
+        let child = spawn(&spec, &seat, &cluster, folder.path())?;
+        let mut server = Self { spec, seat, cluster, child, folder };
         server.wait_until_ready()?;
         Ok((server, begin.elapsed()))
     }
@@ -120,7 +149,7 @@ impl Server {
 
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.seat.client
     }
 
     /// Process id.
@@ -136,35 +165,25 @@ impl Server {
     /// Waits until the server does nothing any more, so that what one run left to do is neither
     /// missing from its own figures nor counted in the next one's.
     pub fn settle(&self) -> anyhow::Result<()> {
-        let begin = clock::now();
-        let mut before = proc::cpu(self.pid())?;
-        while begin.elapsed() < SETTLE_TIME_MAX {
-            std::thread::sleep(SETTLE_WINDOW);
-            let now = proc::cpu(self.pid())?;
-            if now.saturating_sub(before) <= SETTLE_CPU {
-                break;
-            }
-            before = now;
-        }
-        Ok(())
+        settle(&[self])
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let begin = clock::now();
         while begin.elapsed() < READY_TIME_MAX {
             if let Some(status) = self.child.ended() {
-                bail!("{} ended with {status}:\n{}", self.spec.name, self.log_tail());
+                bail!("{} ended with {status}:\n{}", self.seat.name, self.log_tail());
             }
             let ready = match self.spec.is_null {
-                true => TcpStream::connect(self.address).is_ok(),
-                false => is_healthy(self.address).unwrap_or(false),
+                true => TcpStream::connect(self.address()).is_ok(),
+                false => is_healthy(self.address()).unwrap_or(false),
             };
             if ready {
                 return Ok(());
             }
             std::thread::sleep(READY_POLL);
         }
-        bail!("{} is not ready after {READY_TIME_MAX:?}:\n{}", self.spec.name, self.log_tail())
+        bail!("{} is not ready after {READY_TIME_MAX:?}:\n{}", self.seat.name, self.log_tail())
     }
 
     fn log_tail(&self) -> String {
@@ -175,26 +194,50 @@ impl Server {
     }
 }
 
-fn spawn(
-    spec: &Spec,
-    address: SocketAddr,
-    peer: SocketAddr,
-    folder: &Path,
-) -> anyhow::Result<Guarded> {
+/// Waits until servers do nothing any more, or little: members of a cluster never rest wholly.
+pub fn settle(servers: &[&Server]) -> anyhow::Result<()> {
+    let mut cpu: Vec<Duration> = vec![Duration::MAX; servers.len()];
+    let begin = clock::now();
+    loop {
+        let mut rest = true;
+        for (server, before) in servers.iter().zip(&mut cpu) {
+            let now = proc::cpu(server.pid())?;
+            let used = now.checked_sub(*before);
+            rest &= used.is_some_and(|used| used <= SETTLE_CPU);
+            *before = now;
+        }
+        if rest || begin.elapsed() >= SETTLE_TIME_MAX {
+            return Ok(());
+        }
+        std::thread::sleep(SETTLE_WINDOW);
+    }
+}
+
+fn spawn(spec: &Spec, seat: &Seat, cluster: &str, folder: &Path) -> anyhow::Result<Guarded> {
     let log = File::options().create(true).append(true).open(folder.join("log"))?;
     let mut command = Command::new(&spec.program);
     command
-        .args(spec.arguments(address, peer, &folder.join("data")))
+        .args(spec.arguments(seat, cluster, &folder.join("data")))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
     Guarded::spawn(&mut command)
 }
 
-/// An address that nobody listens on. Somebody else may take it before the server does; then the
-/// server ends, and that is reported.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("find a free port")?.local_addr()?)
+/// Names and addresses for so many members. All addresses are held until the last one is found, so
+/// that no two are the same.
+fn seats(name: &str, members: usize) -> anyhow::Result<Vec<Seat>> {
+    let mut held = Vec::new();
+    let mut free = || -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+        let address = listener.local_addr()?;
+        // Somebody else may take it before the server does; then the server ends, and that is
+        // reported.
+        held.push(listener);
+        Ok(address)
+    };
+    let name = |i| if members == 1 { name.to_owned() } else { format!("{name}-{i}") };
+    (1..=members).map(|i| Ok(Seat { name: name(i), client: free()?, peer: free()? })).collect()
 }
 
 /// Asks `/health`.
@@ -214,6 +257,8 @@ fn says_healthy(answer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -232,10 +277,27 @@ mod tests {
         let address = "127.0.0.1:1".parse().unwrap();
         let flags = |name: &str| {
             let spec = Spec::etcd_like(name, Path::new(name));
-            spec.arguments(address, address, data).join(" ").replace(name, "X")
+            let seats: Vec<_> = ["a", "b"]
+                .map(|i| Seat { name: format!("{name}-{i}"), client: address, peer: address })
+                .into();
+            let arguments = spec.arguments(&seats[1], &initial_cluster(&seats), data);
+            arguments.join(" ").replace(name, "X")
         };
         assert_eq!(flags("keelson"), flags("another"));
-        assert!(flags("keelson").contains("--initial-cluster=X=http://127.0.0.1:1"));
+        let cluster = "--initial-cluster=X-a=http://127.0.0.1:1,X-b=http://127.0.0.1:1 ";
+        assert!(flags("keelson").starts_with("--name=X-b "), "{}", flags("keelson"));
+        assert!(flags("keelson").contains(cluster), "{}", flags("keelson"));
+    }
+
+    #[test]
+    fn members_have_names_and_addresses_of_their_own() {
+        let seats = seats("x", 3).unwrap();
+        let names: Vec<_> = seats.iter().map(|seat| seat.name.as_str()).collect();
+        assert_eq!(names, ["x-1", "x-2", "x-3"]);
+        let addresses: BTreeSet<_> =
+            seats.iter().flat_map(|seat| [seat.client, seat.peer]).collect();
+        assert_eq!(addresses.len(), 6);
+        assert_eq!(super::seats("x", 1).unwrap()[0].name, "x");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::sample::{Cell, METRICS};
+use crate::cluster::Target;
 use crate::ratio::{Spread, short, table};
 
 /// The server that the others are compared with: etcd, or else the first one.
@@ -51,10 +52,10 @@ fn ratio(spread: Option<Spread>) -> [String; 2] {
 }
 
 /// Everything, with the samples of each round.
-pub(super) fn json(cells: &[Cell], names: &[String]) -> Value {
+pub(super) fn json(cells: &[Cell], names: &[String], nodes: usize, target: Target) -> Value {
     let cells: Vec<Value> = cells.iter().map(|cell| cell_json(cell, names)).collect();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    json!({ "cpus": cpus, "servers": names, "baseline": names[baseline(names)], "cells": cells })
+    json!({ "cpus": cpus, "nodes": nodes, "target": target, "servers": names, "baseline": names[baseline(names)], "cells": cells })
 }
 
 fn cell_json(cell: &Cell, names: &[String]) -> Value {
@@ -105,15 +106,16 @@ mod tests {
         assert_eq!(squeezed[0], "put, 64 clients keelson etcd keelson/etcd (min .. max)");
         assert_eq!(squeezed[1], "requests/s 50.0 10.0 4.00 (3.00 .. 5.00)");
         assert_eq!(squeezed[5], "server CPU us/op 10.0 40.0 0.25 (0.25 .. 0.25)");
-        assert_eq!(squeezed[9], "errors 3 3");
+        assert_eq!(squeezed[10], "errors 3 3");
         // Nothing was written, so that there is no ratio.
-        assert_eq!(squeezed[7], "disk bytes/op 0.00 0.00 -");
+        assert_eq!(squeezed[8], "disk bytes/op 0.00 0.00 -");
     }
 
     #[test]
     fn json_has_the_same_ratios_and_all_rounds() {
         let (cell, names) = cell();
-        let json = json(&[cell], &names);
+        let json = json(&[cell], &names, 3, Target::Spread);
+        assert_eq!((&json["nodes"], &json["target"]), (&3.into(), &"spread".into()));
         let ratios = &json["cells"][0]["ratios"]["keelson"];
         assert_eq!(ratios["requests/s"]["median"], 4.0);
         assert_eq!(ratios["disk bytes/op"], Value::Null);
