@@ -135,7 +135,10 @@ pub(super) fn boot(
         observer,
         ..wal::Options::default()
     };
-    let (wal, recovery) = Wal::open(Arc::clone(&disk), &wal_dir, options)?;
+    let wal_disk = Arc::clone(&disk);
+    #[cfg(feature = "planted-defects")]
+    let wal_disk = crate::raft::defects::disk(wal_disk);
+    let (wal, recovery) = Wal::open(wal_disk, &wal_dir, options)?;
     tracing::info!(?recovery, dir = %wal_dir.display(), "opened the write-ahead log");
     let identity = identity(new, &*disk, &member, &wal)?;
     let stores = Arc::new(Stores::read(Arc::clone(&disk), &member, opener(config))?);

@@ -144,6 +144,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        #[cfg(feature = "planted-defects")]
+        if super::defects::forgets_votes() {
+            return Ok(super::defects::vote_of(self.last()));
+        }
         self.wal.vote().map(codec::decode_vote).transpose().map_err(Into::into)
     }
 }
@@ -177,6 +181,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        #[cfg(feature = "planted-defects")]
+        if super::defects::forgets_votes() {
+            return Ok(());
+        }
         let (done, saved) = waited();
         self.wal.save_vote(codec::encode_vote(vote), done).map_err(io::Error::other)?;
         let result = saved.await.map_err(|_| io::Error::other("the log stopped"))?;

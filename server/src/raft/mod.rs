@@ -25,6 +25,8 @@ mod change;
 #[cfg(test)]
 mod cluster_test;
 mod codec;
+#[cfg(feature = "planted-defects")]
+pub(crate) mod defects;
 mod flights;
 mod handle;
 mod housekeeping;

@@ -39,6 +39,10 @@ pub(crate) struct ReadIndex {
 impl ReadIndex {
     /// Asks once: what was committed before this call is not behind the index.
     pub(crate) async fn ask(&self) -> Result<LogId, Miss> {
+        #[cfg(feature = "planted-defects")]
+        if let Some(at) = super::defects::unconfirmed_read(&self.raft) {
+            return Ok(at);
+        }
         let leader = self.leadership.borrow().leader.ok_or(Miss::Again)?;
         if leader == self.own { confirm(&self.raft).await } else { self.ask_leader(leader).await }
     }
@@ -66,6 +70,10 @@ impl ReadIndex {
 
 /// The read index of this member, after a quorum has confirmed that it leads.
 pub(crate) async fn confirm(raft: &Raft) -> Result<LogId, Miss> {
+    #[cfg(feature = "planted-defects")]
+    if let Some(at) = super::defects::unconfirmed_read(raft) {
+        return Ok(at);
+    }
     match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
         Ok(linearizer) => Ok(*linearizer.read_log_id().log_id()),
         Err(RaftError::APIError(
