@@ -263,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_old_state_still_shows_is_lost_all_the_same() {
+        let verdict = verdict(|s| {
+            add(s, (0, 1), "a");
+            read(s, (2, 3), &[]);
+            let range = RangeRequest { serializable: true, ..RangeRequest::prefix(SET) };
+            let shown = rows(&[(format!("{SET}a"), "a".to_owned())]);
+            s.ok((4, 5), Request::range(range), 2, shown);
+        });
+        assert!(verdict.has("lost-element") && !verdict.has("stale-set"), "{verdict:?}");
+    }
+
+    #[test]
     fn simulated_good_histories_pass() {
         let mut examined = 0;
         for seed in 0..60 {
