@@ -97,6 +97,7 @@ impl Options {
             network: if network.can_partition() { "namespaces" } else { "loopback" }.to_owned(),
             mix: settings.mix.clone(),
             seed: settings.load.seed,
+            seconds: 0.0,
             rounds: Vec::new(),
         };
         let (place, mix, seed) = (&report.network, &report.mix, report.seed);
@@ -150,6 +151,13 @@ impl Options {
             if self.time_limit.is_some_and(|limit| clock.elapsed() >= limit) {
                 break;
             }
+            let so_far = clock.elapsed().as_secs();
+            match self.time_limit {
+                Some(limit) => {
+                    progress(format_args!("round {number}, {so_far} s of {} s", limit.as_secs()));
+                }
+                None => progress(format_args!("round {number} of {rounds}")),
+            }
             let (round, back) = round(settings, number, network).await?;
             network = back;
             match self.write_out {
@@ -162,6 +170,7 @@ impl Options {
                 break;
             }
         }
+        report.seconds = clock.elapsed().as_secs_f64();
         Ok(report)
     }
 }

@@ -1,5 +1,6 @@
 //! The report of a round and of a run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -141,6 +142,8 @@ pub struct RunReport {
     pub mix: String,
     /// The seed of the first round.
     pub seed: u64,
+    /// How long it took, checks included.
+    pub seconds: f64,
     /// The rounds.
     pub rounds: Vec<RoundReport>,
 }
@@ -149,6 +152,16 @@ impl RunReport {
     /// Whether nothing was found in any round.
     pub fn is_clean(&self) -> bool {
         self.rounds.iter().all(RoundReport::is_clean)
+    }
+
+    /// The times without writes around all faults, in order, by kind.
+    fn gaps_by_fault(&self) -> BTreeMap<&str, Vec<f64>> {
+        let mut gaps: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for around in self.rounds.iter().flat_map(|round| &round.around_faults) {
+            gaps.entry(&around.fault).or_default().push(around.gap.seconds);
+        }
+        gaps.values_mut().for_each(|gaps| gaps.sort_by(f64::total_cmp));
+        gaps
     }
 }
 
@@ -163,13 +176,14 @@ impl fmt::Display for RunReport {
         let longest = longest.map(|gap| gap.seconds).fold(0.0, f64::max);
         writeln!(
             f,
-            "{} x{} ({}), mix {}, seed {}, {} rounds",
+            "{} x{} ({}), mix {}, seed {}, {} rounds in {:.0} s",
             self.subject,
             self.nodes,
             self.network,
             self.mix,
             self.seed,
-            self.rounds.len()
+            self.rounds.len(),
+            self.seconds
         )?;
         writeln!(
             f,
@@ -179,6 +193,14 @@ impl fmt::Display for RunReport {
             sum(|c| c.unknown),
             self.rounds.iter().map(|round| round.faults).sum::<usize>(),
         )?;
+        for (fault, gaps) in self.gaps_by_fault() {
+            let (median, longest) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
+            let times = gaps.len();
+            writeln!(
+                f,
+                "  {fault:<18} x{times:<5} without writes: median {median:.2} s, longest {longest:.2} s"
+            )?;
+        }
         if open > 0 {
             writeln!(f, "in {open} rounds a checker could not decide; see above")?;
         }
@@ -188,6 +210,44 @@ impl fmt::Display for RunReport {
                 let seeds: Vec<String> = bad.iter().map(|round| round.seed.to_string()).collect();
                 write!(f, "ANOMALIES in {} rounds, seeds {}", bad.len(), seeds.join(", "))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_faults_by_kind_with_their_times_without_writes() {
+        let around = |fault: &str, seconds: f64| Availability {
+            fault: fault.to_owned(),
+            detail: String::new(),
+            gap: Gap { from: 1.0, seconds },
+        };
+        let round = |around_faults| RoundReport {
+            round: 1,
+            seed: 7,
+            ops: Counts { ok: 10, fail: 2, unknown: 1 },
+            faults: 2,
+            longest_gap: None,
+            around_faults,
+            verdicts: Vec::new(),
+            files: None,
+        };
+        let rounds = vec![
+            round(vec![around("kill", 3.0), around("pause", 0.5)]),
+            round(vec![around("kill", 1.0), around("kill", 2.0)]),
+        ];
+        let text = RunReport { rounds, seconds: 90.0, ..RunReport::default() }.to_string();
+        for line in [
+            "2 rounds in 90 s",
+            "20 ok, 4 failed, 2 unknown; 4 faults",
+            "  kill               x3     without writes: median 2.00 s, longest 3.00 s",
+            "  pause              x1     without writes: median 0.50 s, longest 0.50 s",
+            "CLEAN",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
         }
     }
 }
