@@ -99,6 +99,15 @@ fn a_store_that_forgets_at_a_restart_is_caught_and_its_history_judged_again() {
 }
 
 #[test]
+fn an_ordinary_program_has_no_planted_defects() {
+    let out = tempfile::tempdir().unwrap();
+    let refused = run(&["defects", "--binary", keelson().to_str().unwrap()], out.path());
+    assert_eq!(refused.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("has no planted defects"), "{text}");
+}
+
+#[test]
 fn real_etcd_passes_where_namespaces_are_allowed() {
     let namespaces = Command::new("ip").args(["netns", "list"]).output();
     let allowed = rustix::process::geteuid().is_root() && namespaces.is_ok();

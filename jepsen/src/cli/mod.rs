@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod defects;
 mod failover;
 mod run;
 mod schedule;
@@ -32,8 +33,11 @@ Examples:
   How long writes stop when the leader dies at 2,000 writes a second, ours and etcd in turns:
     keelson-jepsen failover --subject keelson,etcd --rate 2000 --rounds 10
 
+  Is the harness able to find anything? Broken programs, each to be caught within ten minutes:
+    jepsen/defects.sh
+
 A run needs root for network namespaces (partitions). Without it members live on loopback, and the
-mixes that cut links are refused. Exit code: 0 clean, 1 an anomaly was found, 2 could not run.";
+mixes that cut links are refused. Exit code: 0 clean, 1 an anomaly was found (of `defects`: one was not), 2 could not run.";
 
 /// Finds out whether a store keeps its promises while its members are killed, paused and cut off.
 ///
@@ -55,6 +59,8 @@ enum Command {
     Check(check::Options),
     /// Measure how long writes stop when the leader goes
     Failover(failover::Options),
+    /// Hunt planted defects: a program that is broken on purpose must be found out
+    Defects(defects::Options),
     /// Print the faults that a seed stands for
     Schedule(schedule::Options),
     /// List the mixes of faults
@@ -77,6 +83,7 @@ impl Cli {
             Command::Run(options) => options.run(),
             Command::Check(options) => options.run(),
             Command::Failover(options) => options.run(),
+            Command::Defects(options) => options.run(),
             Command::Schedule(options) => options.run(),
             Command::Mixes => {
                 for mix in Mix::value_variants() {
