@@ -1,4 +1,4 @@
-//! Three members as processes: what one is told all know, what was acknowledged stays whoever dies,
+//! Members as processes, three or five: what one is told all know, what was acknowledged stays whoever dies,
 //! and nobody is told what is not true.
 //!
 //! `KEELSON_CLUSTER_ROUNDS` sets the number of kills of single members and of the whole cluster (a
@@ -19,6 +19,10 @@ mod load;
 
 #[path = "cluster/ctl.rs"]
 mod ctl;
+#[path = "cluster/five.rs"]
+mod five;
+#[path = "cluster/force_new.rs"]
+mod force_new;
 #[path = "cluster/identity.rs"]
 mod identity;
 #[path = "cluster/kill.rs"]
@@ -27,12 +31,18 @@ mod kill;
 mod leadership;
 #[path = "cluster/membership.rs"]
 mod membership;
+#[path = "cluster/pause.rs"]
+mod pause;
 #[path = "cluster/quorum.rs"]
 mod quorum;
+#[path = "cluster/resize.rs"]
+mod resize;
 #[path = "cluster/serving.rs"]
 mod serving;
 #[path = "cluster/snapshot.rs"]
 mod snapshot;
+#[path = "cluster/versions.rs"]
+mod versions;
 
 use tokio::sync::{Mutex, MutexGuard};
 

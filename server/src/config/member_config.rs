@@ -51,6 +51,8 @@ pub struct Member {
     pub initial_cluster_token: String,
     /// `--strict-reconfig-check`: refuse membership changes that cost the quorum. Default true.
     pub strict_reconfig_check: bool,
+    /// `--force-new-cluster`: this member goes on as the only one of its cluster. Default false.
+    pub force_new_cluster: bool,
     /// `--max-learners`: learners in a cluster, 1 to 1000. Default 1.
     pub max_learners: usize,
 }

@@ -121,6 +121,7 @@ impl Settings {
             },
             initial_cluster_token: self.text("initial-cluster-token"),
             strict_reconfig_check: self.bool("strict-reconfig-check"),
+            force_new_cluster: self.bool("force-new-cluster"),
             max_learners: self.uint("max-learners"),
             name,
         }

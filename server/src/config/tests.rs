@@ -293,7 +293,6 @@ fn what_is_not_supported_is_refused_by_name() {
             "--discovery-srv=example.org",
             "discovery of other members is not supported yet: name them in --initial-cluster",
         ),
-        ("--force-new-cluster", "forcing a new cluster from old data is not supported yet"),
         ("--enable-log-rotation", "log rotation is not supported yet"),
         ("--enable-distributed-tracing", "distributed tracing is not supported yet"),
         (

@@ -14,7 +14,9 @@ use keelson_wal::disk::{Disk, RealDisk};
 use super::bootstrap;
 use super::identity::{Identity, IdentityError};
 use crate::config::{ClusterState, Config};
-use crate::raft::{ClusterId, Member, MemberId, OpenEngine, Stores, StoresError, owner_of};
+use crate::raft::{
+    ClusterId, Member, MemberId, OpenEngine, Stores, StoresError, Version, owner_of,
+};
 
 /// Why a node did not boot.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,23 @@ pub enum BootError {
         own: MemberId,
         /// Whose the flags are.
         other: MemberId,
+    },
+    /// Told to go on alone, with nothing to go on with.
+    #[error(
+        "--force-new-cluster makes a cluster of a member's data, but {0} holds none: name the data \
+         directory of the member that is left, or start without the flag"
+    )]
+    NothingToForce(PathBuf),
+    /// Told to join a cluster of another version.
+    #[error(
+        "this server stands for version {own} and cannot join a cluster that has agreed on \
+         {cluster}: start a server that is not older than the cluster"
+    )]
+    OtherVersion {
+        /// This server's.
+        own: Version,
+        /// The cluster's.
+        cluster: Version,
     },
     /// A log without an identity: files have been removed by hand.
     #[error(

@@ -13,6 +13,7 @@ use keelson_wal::disk::RealDisk;
 
 use super::boot::BootError;
 use super::identity::Identity;
+use super::peers::own_version;
 use crate::config::{ClusterMember, ClusterState, Config, Url};
 use crate::peer::{RemoteCluster, ask_members};
 use crate::raft::{Member, MemberId};
@@ -32,6 +33,9 @@ pub(super) async fn new_identity(config: &Config) -> Result<Option<Identity>, Bo
     let member = config.member.data_dir.join("member");
     if Identity::read(&RealDisk, &member)?.is_some() {
         return Ok(None);
+    }
+    if config.member.force_new_cluster {
+        return Err(BootError::NothingToForce(config.member.data_dir.clone()));
     }
     match config.member.initial_cluster_state {
         ClusterState::New => {
@@ -84,6 +88,7 @@ async fn join(config: &Config) -> Result<Identity, BootError> {
         if let Some(member) = member {
             let identity = Identity { cluster_id: cluster.id, member_id: member.id };
             check_not_known(&cluster, identity.member_id)?;
+            check_version(&cluster)?;
             return Ok(identity);
         }
         found = Some(cluster.id);
@@ -91,6 +96,18 @@ async fn join(config: &Config) -> Result<Identity, BootError> {
     match found {
         Some(cluster) => Err(BootError::NotAdded { cluster, peer_urls: own.join(",") }),
         None => Err(BootError::NobodyAnswers),
+    }
+}
+
+/// Refuses to join a cluster that has agreed on a version that this server is too old for, or knows
+/// nothing of any more.
+fn check_version(cluster: &RemoteCluster) -> Result<(), BootError> {
+    let own = own_version();
+    match cluster.version {
+        Some(version) if !own.may_join_cluster(Some(version)) => {
+            Err(BootError::OtherVersion { own, cluster: version })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,6 @@ use crate::cli::ETCD_VERSION;
 use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
 use crate::raft::RaftHandle;
-use crate::rpc::storage_version;
 
 /// Has `metrics` follow the node.
 pub(super) fn follow(
@@ -22,13 +21,15 @@ pub(super) fn follow(
     log: Log,
 ) {
     metrics.server.identify(identity.member_id.0, ETCD_VERSION);
-    metrics.server.set_cluster_version(storage_version().trim_end_matches(".0"));
     metrics.server.quota_backend_bytes.set(quota_bytes);
     let id = identity.member_id;
     metrics.on_render(move |metrics| {
         let status = raft.status();
         let number = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
         let server = &metrics.server;
+        if let Some(version) = raft.agreed().version {
+            server.set_cluster_version(&version.short());
+        }
         server.has_leader.set(i64::from(status.leader.is_some()));
         server.is_leader.set(i64::from(status.leader == Some(id)));
         server.is_learner.set(i64::from(status.is_learner));

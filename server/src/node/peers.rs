@@ -15,10 +15,14 @@ use crate::cli::ETCD_VERSION;
 use crate::config::Config;
 use crate::peer::{self, GrpcTransport, PeerHandler, PeerHttp};
 use crate::raft::{
-    ChangeRules, LogKeep, Member, MemberId, RaftHandle, RaftOptions, Stores, WriteHere,
+    ChangeRules, LogKeep, Member, MemberId, RaftHandle, RaftOptions, Stores, Version, WriteHere,
 };
-use crate::rpc::storage_version;
 use crate::transport::{Acceptor, Connections};
+
+/// The version of this server, as a number.
+pub(super) fn own_version() -> Version {
+    Version::parse(ETCD_VERSION).expect("the version is written as one")
+}
 
 /// What Raft is told.
 pub(super) fn raft_options(
@@ -39,6 +43,8 @@ pub(super) fn raft_options(
         transport: Arc::new(GrpcTransport::new(cluster, id, election_timeout)),
         disk_pending: Arc::new(move || timing.pending()),
         write_here,
+        version: own_version(),
+        force_new_cluster: config.member.force_new_cluster,
         changes: ChangeRules {
             strict: config.member.strict_reconfig_check,
             learners_max: config.member.max_learners,
@@ -74,11 +80,13 @@ impl PeerListener {
         connections: Connections,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
+        let rows = raft.clone();
         let http = PeerHttp {
             cluster: identity.cluster_id,
-            versions: (ETCD_VERSION.to_owned(), storage_version()),
+            version: ETCD_VERSION,
+            agreed: Box::new(move || raft.agreed()),
             members: Box::new(move || {
-                let rows = raft.members().into_iter();
+                let rows = rows.members().into_iter();
                 rows.map(|row| (row.id, row.member.clone(), row.is_learner())).collect()
             }),
         };

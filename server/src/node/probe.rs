@@ -10,7 +10,6 @@ use crate::http::{
     Alarm, Consistency, PeerProgress, Probe, ProbeFuture, RaftRole, RaftStatus, Versions,
 };
 use crate::raft::{RaftHandle, ReadBarrier};
-use crate::rpc::storage_version;
 
 /// The node, for its health checks.
 #[derive(Debug)]
@@ -36,11 +35,8 @@ impl Probe for NodeProbe {
     }
 
     fn versions(&self) -> Versions {
-        Versions {
-            server: ETCD_VERSION.to_owned(),
-            cluster: Some(storage_version()),
-            storage: Some(storage_version()),
-        }
+        let cluster = self.raft.agreed().version.map(|version| version.to_string());
+        Versions { server: ETCD_VERSION.to_owned(), cluster: cluster.clone(), storage: cluster }
     }
 
     fn raft_status(&self) -> RaftStatus {

@@ -137,7 +137,9 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
     let client_urls = bootstrap::text(&config.client.advertise_urls);
     let starting = async {
         raft.recovered().await?;
-        raft.publish(&config.member.name, &client_urls).await
+        raft.publish(&config.member.name, &client_urls).await?;
+        raft.version_agreed().await;
+        Ok::<_, StartError>(())
     };
     let early_end = tokio::select! {
         started = starting => {

@@ -19,7 +19,7 @@ use tonic::codegen::Service;
 use super::link::FRAME_BYTES_MAX;
 use super::service::PeerService;
 use super::transport::PeerHandler;
-use crate::raft::{ClusterId, Member, MemberId};
+use crate::raft::{Agreed, ClusterId, Member, MemberId};
 use crate::transport::{
     ConnectionError, Connections, Cork, Corked, Protocol, run_connections, sniff,
 };
@@ -40,8 +40,10 @@ type MemberRows = Vec<(MemberId, Member, bool)>;
 pub struct PeerHttp {
     /// The cluster.
     pub cluster: ClusterId,
-    /// The version of `/version`: the server's, and the cluster's.
-    pub versions: (String, String),
+    /// The server's version.
+    pub version: &'static str,
+    /// What the members have agreed on, as this one knows it.
+    pub agreed: Box<dyn Fn() -> Agreed + Send + Sync>,
     /// The members as this one knows them.
     pub members: Box<dyn Fn() -> MemberRows + Send + Sync>,
 }
@@ -165,13 +167,18 @@ impl Listener {
 
 impl PeerHttp {
     fn page(&self, method: &Method, path: &str) -> Response<Body> {
-        if !matches!(path, "/version" | "/members") {
+        if !matches!(path, "/version" | "/members" | "/downgrade/enabled") {
             return self.plain(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
         }
         if method != Method::GET {
             return self.plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".to_owned());
         }
-        let (server, cluster) = &self.versions;
+        let agreed = (self.agreed)();
+        if path == "/downgrade/enabled" {
+            return self.plain(StatusCode::OK, agreed.downgrade.is_some().to_string());
+        }
+        let server = self.version;
+        let cluster = agreed.version.map_or("not_decided".to_owned(), |v| v.to_string());
         let text = match path {
             "/version" => json!({ "etcdserver": server, "etcdcluster": cluster }).to_string(),
             _ => serde_json::Value::Array(

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 
 use super::connect::open;
-use crate::raft::{ClusterId, MemberId};
+use crate::raft::{ClusterId, MemberId, Version};
 
 /// A list of members is small; more than this is something else.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -21,6 +21,8 @@ pub struct RemoteCluster {
     pub id: ClusterId,
     /// Its members.
     pub members: Vec<RemoteMember>,
+    /// The version that they have agreed on, if they have and say so.
+    pub version: Option<Version>,
 }
 
 /// One of its members.
@@ -62,19 +64,21 @@ pub enum RemoteError {
 /// It does not answer within `timeout`, or not with a list of members.
 pub async fn ask_members(url: &str, timeout: Duration) -> Result<RemoteCluster, RemoteError> {
     let io = |source| RemoteError::Io { url: url.to_owned(), source };
-    let (id, body) = match tokio::time::timeout(timeout, get_members(url)).await {
+    let asking = async { Ok((get(url, "/members").await?, get(url, "/version").await?)) };
+    let ((id, members), (_, version)) = match tokio::time::timeout(timeout, asking).await {
         Ok(answered) => answered.map_err(io)?,
         Err(_) => return Err(io(io::ErrorKind::TimedOut.into())),
     };
-    parse(&id, &body).map_err(|what| RemoteError::Answer { url: url.to_owned(), what })
+    parse(&id, &members, &version).map_err(|what| RemoteError::Answer { url: url.to_owned(), what })
 }
 
-async fn get_members(url: &str) -> io::Result<(String, Bytes)> {
+/// The cluster's id and what a page says.
+async fn get(url: &str, page: &str) -> io::Result<(String, Bytes)> {
     let socket = open(&[url.to_owned()]).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
         .await
         .map_err(io::Error::other)?;
-    let request = Request::get("/members")
+    let request = Request::get(page)
         .header(header::HOST, "peer")
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
@@ -95,13 +99,25 @@ async fn get_members(url: &str) -> io::Result<(String, Bytes)> {
     }
 }
 
-fn parse(id: &str, body: &[u8]) -> Result<RemoteCluster, String> {
+fn parse(id: &str, body: &[u8], version: &[u8]) -> Result<RemoteCluster, String> {
     let id = u64::from_str_radix(id, 16).map_err(|_| format!("cluster id {id:?}"))?;
     let rows: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("malformed JSON: {error}"))?;
     let rows = rows.as_array().ok_or("not a list")?;
     let members = rows.iter().map(|row| member(row).ok_or_else(|| format!("member {row}")));
-    Ok(RemoteCluster { id: ClusterId(id), members: members.collect::<Result<_, _>>()? })
+    let members = members.collect::<Result<_, _>>()?;
+    Ok(RemoteCluster { id: ClusterId(id), members, version: cluster_version(version)? })
+}
+
+/// `None`: the cluster has not agreed on one yet.
+fn cluster_version(body: &[u8]) -> Result<Option<Version>, String> {
+    let page: serde_json::Value =
+        serde_json::from_slice(body).map_err(|error| format!("malformed JSON: {error}"))?;
+    match page.get("etcdcluster").and_then(serde_json::Value::as_str) {
+        None => Err(format!("version {page}")),
+        Some("not_decided") => Ok(None),
+        Some(text) => Version::parse(text).map(Some).ok_or_else(|| format!("version {text:?}")),
+    }
 }
 
 fn member(row: &serde_json::Value) -> Option<RemoteMember> {
@@ -122,7 +138,11 @@ mod tests {
     fn a_list_of_members_reads_as_etcd_writes_it() {
         let body = br#"[{"id":10276657743932975437,"peerURLs":["http://localhost:2380"],
             "name":"default","clientURLs":["http://localhost:2379"]},{"id":7,"peerURLs":[]}]"#;
-        let cluster = parse("cdf818194e3a8c32", body).unwrap();
+        let version = br#"{"etcdserver":"3.5.1","etcdcluster":"3.5.0"}"#;
+        let cluster = parse("cdf818194e3a8c32", body, version).unwrap();
+        assert_eq!(cluster.version, Version::parse("3.5.0"));
+        let young = br#"{"etcdserver":"3.5.1","etcdcluster":"not_decided"}"#;
+        assert_eq!(parse("1", b"[]", young).unwrap().version, None);
         assert_eq!(cluster.id.to_string(), "cdf818194e3a8c32");
         let shown: Vec<_> =
             cluster.members.iter().map(|m| (m.id.to_string(), m.published)).collect();
@@ -142,7 +162,11 @@ mod tests {
             ("1", r#"[{"id":1,"peerURLs":[2]}]"#),
             ("1", r#"[{"id":1}]"#),
         ] {
-            assert!(parse(id, body.as_bytes()).is_err(), "{id:?} {body:?}");
+            let version = br#"{"etcdcluster":"3.5.0"}"#;
+            assert!(parse(id, body.as_bytes(), version).is_err(), "{id:?} {body:?}");
+        }
+        for version in ["", "[]", "{}", r#"{"etcdcluster":3}"#, r#"{"etcdcluster":"new"}"#] {
+            assert!(parse("1", b"[]", version.as_bytes()).is_err(), "{version:?}");
         }
     }
 }

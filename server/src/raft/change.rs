@@ -1,26 +1,12 @@
-//! Changes of the membership: what may be asked, when it is refused, and their bytes.
+//! Changes of the membership: what may be asked, and when it is refused.
 //!
 //! The rules are etcd's. They are decided here on plain values, by the leader, one change at a
 //! time.
-//!
-//! ```text
-//! change   version(1)=1 again(1) tag(1) body
-//!   tag 0  publish   id(8) name urls          tag 3  update   id(8) urls
-//!   tag 1  add       id(8) learner(1) urls    tag 4  promote  id(8)
-//!   tag 2  remove    id(8)
-//! answer   0 count(4) { id(8) member voting(1) } | 1 error(1) | 2 (does not lead)
-//! ```
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use super::codec::{
-    self, CodecError, flag, put_len, put_member, put_text, put_texts, u8, u32, u64,
-};
 use super::types::{Member, MemberId};
-
-const VERSION: u8 = 1;
+use super::version::{Agreed, Agreement, Version};
 
 /// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +19,8 @@ pub enum Change {
         name: String,
         /// `--advertise-client-urls`.
         client_urls: Vec<String>,
+        /// Of its server.
+        version: Version,
     },
     /// A new member.
     Add {
@@ -54,6 +42,8 @@ pub enum Change {
     },
     /// A learner is to vote.
     Promote(MemberId),
+    /// The cluster is to run an older version; `None` if it is not to any more.
+    Downgrade(Option<Version>),
 }
 
 /// Why a change is refused; etcd's errors.
@@ -83,6 +73,18 @@ pub enum ChangeError {
     /// Too few members answer to form a quorum of what it would become.
     #[error("unhealthy cluster")]
     Unhealthy,
+    /// The cluster has no version yet.
+    #[error("cluster version not found during downgrade")]
+    NoClusterVersion,
+    /// A downgrade goes one minor version down.
+    #[error("invalid downgrade target version")]
+    BadDowngradeTarget,
+    /// One downgrade at a time.
+    #[error("cluster has a downgrade job in progress")]
+    DowngradeRuns,
+    /// There is none to cancel.
+    #[error("no inflight downgrade job")]
+    NoDowngrade,
     /// No answer in time. The change may still be made.
     #[error("request timed out")]
     Timeout,
@@ -92,7 +94,7 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
-    const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::MemberExists,
         Self::PeerUrlExists,
         Self::NotFound,
@@ -101,6 +103,10 @@ impl ChangeError {
         Self::TooManyLearners,
         Self::NotEnoughStarted,
         Self::Unhealthy,
+        Self::NoClusterVersion,
+        Self::BadDowngradeTarget,
+        Self::DowngradeRuns,
+        Self::NoDowngrade,
         Self::Timeout,
         Self::Stopped,
     ];
@@ -134,10 +140,13 @@ impl Row {
 pub(super) struct Situation {
     pub(super) members: Vec<Row>,
     pub(super) removed: BTreeSet<MemberId>,
-    /// Members that answer now, the leader itself included.
+    /// Members that have stored something new since the change was asked for, the leader itself
+    /// included.
     pub(super) active: BTreeSet<MemberId>,
     /// Learners whose log has nearly reached the leader's.
     pub(super) in_sync: BTreeSet<MemberId>,
+    /// What the members have agreed on.
+    pub(super) agreed: Agreed,
     /// `--strict-reconfig-check`.
     pub(super) strict: bool,
     /// `--max-learners`.
@@ -157,6 +166,8 @@ pub(super) enum Step {
     RemoveLearner(MemberId),
     /// Have a member vote.
     Vote(MemberId),
+    /// Write what the members agree on.
+    Agree(Agreement),
 }
 
 impl Situation {
@@ -164,10 +175,11 @@ impl Situation {
     /// is done already is then no mistake.
     pub(super) fn decide(&self, change: &Change, again: bool) -> Result<Step, ChangeError> {
         match change {
-            Change::Publish { id, name, client_urls } => {
+            Change::Publish { id, name, client_urls, version } => {
                 let row = self.find(*id)?;
                 let (name, client_urls) = (name.clone(), client_urls.clone());
-                Ok(set(row, Member { name, client_urls, ..row.member.clone() }))
+                let version = Some(*version);
+                Ok(set(row, Member { name, client_urls, version, ..row.member.clone() }))
             }
             Change::Add { id, learner, peer_urls } => self.add(*id, *learner, peer_urls, again),
             Change::Remove(id) => self.remove(*id, again),
@@ -178,6 +190,7 @@ impl Situation {
                 Ok(set(row, Member { peer_urls, ..row.member.clone() }))
             }
             Change::Promote(id) => self.promote(*id, again),
+            Change::Downgrade(target) => self.downgrade(*target, again),
         }
     }
 
@@ -248,7 +261,31 @@ impl Situation {
         if self.strict && started < quorum(members) {
             return Err(ChangeError::NotEnoughStarted);
         }
+        if self.strict && !self.bears_voter(id) {
+            return Err(ChangeError::Unhealthy);
+        }
         Ok(Step::Vote(id))
+    }
+
+    /// Whether enough members answer for a quorum once this one votes as well.
+    pub(super) fn bears_voter(&self, id: MemberId) -> bool {
+        let others = || self.members.iter().filter(|row| row.voting && row.id != id);
+        let answering = others().filter(|row| self.active.contains(&row.id)).count();
+        let answering = answering + usize::from(self.active.contains(&id));
+        answering >= quorum(others().count() + 1)
+    }
+
+    fn downgrade(&self, target: Option<Version>, again: bool) -> Result<Step, ChangeError> {
+        let target = target.map(Version::of_cluster);
+        if again && self.agreed.downgrade == target {
+            return Ok(Step::Done);
+        }
+        match target {
+            Some(target) => self.agreed.check_downgrade(target)?,
+            None if self.agreed.downgrade.is_none() => return Err(ChangeError::NoDowngrade),
+            None => {}
+        }
+        Ok(Step::Agree(Agreement::Downgrade(target)))
     }
 
     fn find(&self, id: MemberId) -> Result<&Row, ChangeError> {
@@ -279,120 +316,6 @@ fn set(row: &Row, member: Member) -> Step {
 
 const fn quorum(members: usize) -> usize {
     members / 2 + 1
-}
-
-/// What the leader answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The change is made; these are the members now.
-    Made(Vec<Row>),
-    /// It is refused.
-    Refused(ChangeError),
-    /// It was not tried: the asked member does not lead, or is busy with another change.
-    Again,
-}
-
-pub(super) fn encode_change(change: &Change, again: bool) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_u8(VERSION);
-    out.put_u8(u8::from(again));
-    match change {
-        Change::Publish { id, name, client_urls } => {
-            out.put_u8(0);
-            out.put_u64_le(id.0);
-            put_text(&mut out, name);
-            put_texts(&mut out, client_urls);
-        }
-        Change::Add { id, learner, peer_urls } => {
-            out.put_u8(1);
-            out.put_u64_le(id.0);
-            out.put_u8(u8::from(*learner));
-            put_texts(&mut out, peer_urls);
-        }
-        Change::Remove(id) => {
-            out.put_u8(2);
-            out.put_u64_le(id.0);
-        }
-        Change::Update { id, peer_urls } => {
-            out.put_u8(3);
-            out.put_u64_le(id.0);
-            put_texts(&mut out, peer_urls);
-        }
-        Change::Promote(id) => {
-            out.put_u8(4);
-            out.put_u64_le(id.0);
-        }
-    }
-    out.freeze()
-}
-
-pub(super) fn decode_change(mut bytes: Bytes) -> Result<(Change, bool), CodecError> {
-    let what = "membership change";
-    let bytes = &mut bytes;
-    codec::version(bytes, what)?;
-    let again = flag(bytes, what)?;
-    let tag = u8(bytes, what)?;
-    let id = MemberId(u64(bytes, what)?);
-    let change = match tag {
-        0 => {
-            let name = codec::text(bytes, what)?;
-            Change::Publish { id, name, client_urls: codec::texts(bytes, what)? }
-        }
-        1 => {
-            let learner = flag(bytes, what)?;
-            Change::Add { id, learner, peer_urls: codec::texts(bytes, what)? }
-        }
-        2 => Change::Remove(id),
-        3 => Change::Update { id, peer_urls: codec::texts(bytes, what)? },
-        4 => Change::Promote(id),
-        got => return Err(CodecError::Unknown { what, got }),
-    };
-    if bytes.is_empty() { Ok((change, again)) } else { Err(CodecError::Malformed { what }) }
-}
-
-pub(super) fn encode_answer(answer: &Answer) -> Bytes {
-    let mut out = BytesMut::new();
-    match answer {
-        Answer::Made(members) => {
-            out.put_u8(0);
-            put_len(&mut out, members.len());
-            for row in members {
-                out.put_u64_le(row.id.0);
-                put_member(&mut out, &row.member);
-                out.put_u8(u8::from(row.voting));
-            }
-        }
-        Answer::Refused(error) => {
-            out.put_u8(1);
-            out.put_u8(*error as u8);
-        }
-        Answer::Again => out.put_u8(2),
-    }
-    out.freeze()
-}
-
-pub(super) fn decode_answer(mut bytes: Bytes) -> Result<Answer, CodecError> {
-    let what = "answer to a membership change";
-    let bytes = &mut bytes;
-    let answer = match u8(bytes, what)? {
-        0 => {
-            let mut members = Vec::new();
-            for _ in 0..u32(bytes, what)? {
-                let id = MemberId(u64(bytes, what)?);
-                let member = codec::member(bytes, what)?;
-                members.push(Row { id, member, voting: flag(bytes, what)? });
-            }
-            Answer::Made(members)
-        }
-        1 => {
-            let got = u8(bytes, what)?;
-            let known = ChangeError::ALL.into_iter().find(|error| *error as u8 == got);
-            Answer::Refused(known.ok_or(CodecError::Unknown { what, got })?)
-        }
-        2 => Answer::Again,
-        got => return Err(CodecError::Unknown { what, got }),
-    };
-    if bytes.is_empty() { Ok(answer) } else { Err(CodecError::Malformed { what }) }
 }
 
 #[cfg(test)]

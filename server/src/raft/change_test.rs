@@ -1,5 +1,8 @@
 //! The rules of membership changes as a table, and their bytes.
 
+use super::super::change_wire::{
+    Answer, decode_answer, decode_change, encode_answer, encode_change,
+};
 use super::*;
 
 /// Three started, voting members that all answer.
@@ -10,6 +13,7 @@ fn three() -> Situation {
         removed: BTreeSet::from([MemberId(9)]),
         active: ids().collect(),
         in_sync: BTreeSet::new(),
+        agreed: Agreed::default(),
         strict: true,
         learners_max: 1,
     }
@@ -111,6 +115,44 @@ fn strict_checks_keep_a_quorum_of_answering_members() {
     assert_eq!(refused(&three, &remove(2)), None);
 }
 
+/// A voter that answers does not make up for those that do not.
+#[test]
+fn who_is_to_vote_leaves_a_quorum_that_answers() {
+    let mut three = three();
+    three.members.push(row(4, false));
+    three.in_sync.insert(MemberId(4));
+    for (active, refusal) in [
+        (vec![1, 2, 3], None),
+        (vec![1, 2, 4], None),
+        (vec![1, 2], Some(ChangeError::Unhealthy)),
+        (vec![1, 4], Some(ChangeError::Unhealthy)),
+    ] {
+        three.active = active.iter().copied().map(MemberId).collect();
+        assert_eq!(refused(&three, &promote(4)), refusal, "{active:?}");
+    }
+    three.strict = false;
+    assert_eq!(refused(&three, &promote(4)), None);
+}
+
+#[test]
+fn downgrades_begin_and_end_one_at_a_time() {
+    let mut three = three();
+    let (seven, six) = (Version::new(3, 7, 0), Version::new(3, 6, 0));
+    let enable = |version: Version| Change::Downgrade(Some(version));
+    let cancel = Change::Downgrade(None);
+    assert_eq!(refused(&three, &enable(six)), Some(ChangeError::NoClusterVersion));
+    three.agreed.version = Some(seven);
+    assert_eq!(refused(&three, &enable(seven)), Some(ChangeError::BadDowngradeTarget));
+    assert_eq!(refused(&three, &cancel), Some(ChangeError::NoDowngrade));
+    let begins = Ok(Step::Agree(Agreement::Downgrade(Some(six))));
+    assert_eq!(three.decide(&enable(Version::new(3, 6, 5)), false), begins);
+    three.agreed.downgrade = Some(six);
+    assert_eq!(refused(&three, &enable(six)), Some(ChangeError::DowngradeRuns));
+    assert_eq!(three.decide(&enable(six), true), Ok(Step::Done));
+    let ends = Ok(Step::Agree(Agreement::Downgrade(None)));
+    assert_eq!(three.decide(&cancel, false), ends);
+}
+
 #[test]
 fn a_change_that_was_made_already_may_be_asked_for_again() {
     let mut three = three();
@@ -125,9 +167,11 @@ fn a_change_that_was_made_already_may_be_asked_for_again() {
 fn changes_and_answers_come_back_as_they_were() {
     let id = MemberId(7);
     let urls = vec![url(1), url(2)];
-    let publish = Change::Publish { id, name: "n".to_owned(), client_urls: urls.clone() };
+    let version = Version::new(3, 7, 1);
+    let publish = Change::Publish { id, name: "n".to_owned(), client_urls: urls.clone(), version };
     let update = Change::Update { id, peer_urls: urls };
-    for change in [publish, add(1, true), remove(2), update, promote(3)] {
+    let (down, up) = (Change::Downgrade(Some(version)), Change::Downgrade(None));
+    for change in [publish, add(1, true), remove(2), update, promote(3), down, up] {
         for again in [false, true] {
             let bytes = encode_change(&change, again);
             assert_eq!(decode_change(bytes.clone()).unwrap(), (change.clone(), again));

@@ -7,13 +7,16 @@
 //!   tag 1         commands: the store's encoding of a batch
 //!   tag 2         membership: see below
 //!   tag 3         proposed commands: member(8) start(8) number(8) flags(1), then as tag 1
+//!   tag 4         agreement: 0 version | 1 version (a downgrade begins) | 2 (it ends) | 3 (nothing)
 //! vote            version(1)=1 term(8) member(8) committed(1)
 //! commit mark     version(1)=1 term(8) index(8)
-//! membership      version(1)=2 configs(4) { members(4) { id(8) } }
-//!                 nodes(4) { id(8) name urls urls joining(1) }
-//!                 urls = count(4) { text },  text = len(4) utf-8; version 1 has no joining
-//! applied one     version(1)=2 term(8) index(8) removed(4) { id(8) } membership, as the store
-//!                 keeps it; version 1 has no removed
+//! membership      version(1)=3 configs(4) { members(4) { id(8) } }
+//!                 nodes(4) { id(8) name urls urls joining(1) version? }
+//!                 urls = count(4) { text },  text = len(4) utf-8
+//!                 version = major(2) minor(2) patch(2); version? is all zeros if there is none
+//! applied one     version(1)=3 term(8) index(8) removed(4) { id(8) } version? downgrade?
+//!                 membership, as the store keeps it
+//!                 Before version 3 there are no versions, before 2 no joining and no removed.
 //! ```
 //! Numbers are little-endian. Tags and versions are only ever added.
 
@@ -26,6 +29,7 @@ use super::types::{
     Batch, CommittedLeaderId, EntryPayload, LogId, Member, MemberId, Membership, ProposalId,
     StoredMembership, Vote,
 };
+use super::version::{Agreed, Agreement, Version};
 
 const TAG_BLANK: u8 = 0;
 /// First byte of an entry that holds commands.
@@ -33,9 +37,13 @@ pub(crate) const TAG_COMMANDS: u8 = 1;
 const TAG_MEMBERSHIP: u8 = 2;
 /// First byte of an entry that holds commands and says who proposed them.
 const TAG_PROPOSAL: u8 = 3;
+/// First byte of an entry that says what the members agree on.
+const TAG_AGREEMENT: u8 = 4;
 const VERSION: u8 = 1;
 /// Memberships say who is joining, and who has been removed.
-const MEMBERSHIP_VERSION: u8 = 2;
+const MEMBERSHIP_WITH_REMOVED: u8 = 2;
+/// They say the versions of servers and of the cluster.
+const MEMBERSHIP_VERSION: u8 = 3;
 
 /// Flag of a proposal whose commands may take long to apply, whatever their size.
 const LONG: u8 = 1;
@@ -44,7 +52,7 @@ pub(crate) const PROPOSAL_HEADER_BYTES: usize = 26;
 
 /// Bytes that are not what they should be; the log's checksum held, so they were written wrongly
 /// or by a newer version.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// Fewer bytes than the form needs.
     #[error("{what} ends early")]
@@ -79,7 +87,7 @@ pub(crate) fn encode_payload(payload: EntryPayload) -> Bytes {
         Payload::Blank => Bytes::from_static(&[TAG_BLANK]),
         Payload::Normal(Batch(bytes)) => {
             assert!(
-                matches!(bytes.first(), Some(&(TAG_COMMANDS | TAG_PROPOSAL))),
+                matches!(bytes.first(), Some(&(TAG_COMMANDS | TAG_PROPOSAL | TAG_AGREEMENT))),
                 "a batch is built with its tag in front"
             );
             bytes
@@ -98,7 +106,9 @@ pub(crate) fn decode_payload(bytes: &Bytes) -> Result<EntryPayload, CodecError> 
     match bytes.first() {
         None => Err(CodecError::Short { what }),
         Some(&TAG_BLANK) => Ok(Payload::Blank),
-        Some(&(TAG_COMMANDS | TAG_PROPOSAL)) => Ok(Payload::Normal(Batch(bytes.clone()))),
+        Some(&(TAG_COMMANDS | TAG_PROPOSAL | TAG_AGREEMENT)) => {
+            Ok(Payload::Normal(Batch(bytes.clone())))
+        }
         Some(&TAG_MEMBERSHIP) => Ok(Payload::Membership(decode_membership(&bytes.slice(1..))?)),
         Some(&got) => Err(CodecError::Unknown { what, got }),
     }
@@ -139,6 +149,62 @@ pub(crate) fn decode_proposal(batch: &Batch) -> Result<Proposed, CodecError> {
         }
         got => Err(CodecError::Unknown { what, got }),
     }
+}
+
+pub(crate) fn encode_agreement(agreement: Agreement) -> Batch {
+    let mut out = BytesMut::with_capacity(8);
+    out.put_u8(TAG_AGREEMENT);
+    match agreement {
+        Agreement::Version(version) => {
+            out.put_u8(0);
+            put_version(&mut out, Some(version));
+        }
+        Agreement::Downgrade(Some(target)) => {
+            out.put_u8(1);
+            put_version(&mut out, Some(target));
+        }
+        Agreement::Downgrade(None) => out.put_u8(2),
+        Agreement::Nothing => out.put_u8(3),
+    }
+    Batch(out.freeze())
+}
+
+/// The agreement that a batch is; `None` if it holds commands.
+pub(crate) fn decode_agreement(batch: &Batch) -> Result<Option<Agreement>, CodecError> {
+    let what = "agreement";
+    let mut bytes = batch.0.clone();
+    if u8(&mut bytes, what)? != TAG_AGREEMENT {
+        return Ok(None);
+    }
+    let agreement = match u8(&mut bytes, what)? {
+        0 => Agreement::Version(told_version(&mut bytes, what)?),
+        1 => Agreement::Downgrade(Some(told_version(&mut bytes, what)?)),
+        2 => Agreement::Downgrade(None),
+        3 => Agreement::Nothing,
+        got => return Err(CodecError::Unknown { what, got }),
+    };
+    if bytes.is_empty() { Ok(Some(agreement)) } else { Err(CodecError::Malformed { what }) }
+}
+
+pub(crate) fn put_version(out: &mut BytesMut, version: Option<Version>) {
+    let Version { major, minor, patch } = version.unwrap_or(NO_VERSION);
+    [major, minor, patch].into_iter().for_each(|part| out.put_u16_le(part));
+}
+
+/// What stands where there is no version.
+const NO_VERSION: Version = Version::new(0, 0, 0);
+
+pub(crate) fn maybe_version(
+    bytes: &mut Bytes,
+    what: &'static str,
+) -> Result<Option<Version>, CodecError> {
+    let mut part = || bytes.try_get_u16_le().map_err(|_| CodecError::Short { what });
+    let version = Version::new(part()?, part()?, part()?);
+    Ok(Some(version).filter(|version| *version != NO_VERSION))
+}
+
+fn told_version(bytes: &mut Bytes, what: &'static str) -> Result<Version, CodecError> {
+    maybe_version(bytes, what)?.ok_or(CodecError::Malformed { what })
 }
 
 pub(crate) fn encode_vote(vote: &Vote) -> Bytes {
@@ -192,6 +258,8 @@ pub(crate) struct AppliedMembership {
     pub(crate) stored: StoredMembership,
     /// Ids that were members and never may be again.
     pub(crate) removed: BTreeSet<MemberId>,
+    /// What the members have agreed on.
+    pub(crate) agreed: Agreed,
 }
 
 pub(crate) fn encode_applied_membership(applied: &AppliedMembership) -> Bytes {
@@ -202,6 +270,8 @@ pub(crate) fn encode_applied_membership(applied: &AppliedMembership) -> Bytes {
     out.put_u64_le(at.index);
     put_len(&mut out, applied.removed.len());
     applied.removed.iter().for_each(|id| out.put_u64_le(id.0));
+    put_version(&mut out, applied.agreed.version);
+    put_version(&mut out, applied.agreed.downgrade);
     put_membership(&mut out, applied.stored.membership());
     out.freeze()
 }
@@ -213,13 +283,18 @@ pub(crate) fn decode_applied_membership(bytes: &Bytes) -> Result<AppliedMembersh
     let term = u64(&mut rest, what)?;
     let at = log_id(term, u64(&mut rest, what)?);
     let mut removed = BTreeSet::new();
-    if version >= MEMBERSHIP_VERSION {
+    if version >= MEMBERSHIP_WITH_REMOVED {
         for _ in 0..u32(&mut rest, what)? {
             removed.insert(MemberId(u64(&mut rest, what)?));
         }
     }
+    let mut agreed = Agreed::default();
+    if version >= MEMBERSHIP_VERSION {
+        agreed.version = maybe_version(&mut rest, what)?;
+        agreed.downgrade = maybe_version(&mut rest, what)?;
+    }
     let stored = StoredMembership::new(Some(at), decode_membership(&rest)?);
-    Ok(AppliedMembership { stored, removed })
+    Ok(AppliedMembership { stored, removed, agreed })
 }
 
 fn put_membership(out: &mut BytesMut, membership: &Membership) {
@@ -245,6 +320,7 @@ pub(crate) fn put_member(out: &mut BytesMut, member: &Member) {
         put_texts(out, urls);
     }
     out.put_u8(u8::from(member.joining));
+    put_version(out, member.version);
 }
 
 pub(crate) fn put_texts(out: &mut BytesMut, all: &[String]) {
@@ -260,8 +336,9 @@ fn member_of(version: u8, bytes: &mut Bytes, what: &'static str) -> Result<Membe
     let name = text(bytes, what)?;
     let peer_urls = texts(bytes, what)?;
     let client_urls = texts(bytes, what)?;
-    let joining = version >= MEMBERSHIP_VERSION && flag(bytes, what)?;
-    Ok(Member { name, peer_urls, client_urls, joining })
+    let joining = version >= MEMBERSHIP_WITH_REMOVED && flag(bytes, what)?;
+    let told = if version >= MEMBERSHIP_VERSION { maybe_version(bytes, what)? } else { None };
+    Ok(Member { name, peer_urls, client_urls, joining, version: told })
 }
 
 fn decode_membership(bytes: &Bytes) -> Result<Membership, CodecError> {
@@ -304,7 +381,7 @@ pub(crate) fn version(bytes: &mut Bytes, what: &'static str) -> Result<(), Codec
 
 fn membership_version(bytes: &mut Bytes, what: &'static str) -> Result<u8, CodecError> {
     match u8(bytes, what)? {
-        known @ (VERSION | MEMBERSHIP_VERSION) => Ok(known),
+        known @ VERSION..=MEMBERSHIP_VERSION => Ok(known),
         got => Err(CodecError::Unknown { what, got }),
     }
 }
@@ -351,6 +428,7 @@ mod tests {
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into(), "http://127.0.0.1:1".into()],
             joining: name.is_empty(),
+            version: Some(Version::new(3, 7, 1)).filter(|_| !name.is_empty()),
         };
         Membership::new(
             vec![BTreeSet::from([MemberId(7)]), BTreeSet::from([MemberId(7), MemberId(9)])],
@@ -383,6 +461,7 @@ mod tests {
         let applied = AppliedMembership {
             stored: StoredMembership::new(Some(log_id(3, 4)), membership()),
             removed: BTreeSet::from([MemberId(1), MemberId(u64::MAX)]),
+            agreed: Agreed { version: Some(Version::new(3, 7, 0)), downgrade: None },
         };
         let bytes = encode_applied_membership(&applied);
         assert_eq!(decode_applied_membership(&bytes).unwrap(), applied);
@@ -406,7 +485,8 @@ mod tests {
         let applied = decode_applied_membership(&bytes.freeze()).unwrap();
         assert_eq!(applied.removed, BTreeSet::new());
         let node = applied.stored.get_node(&MemberId(7)).unwrap();
-        assert_eq!((node.name.as_str(), node.joining), ("a", false));
+        assert_eq!((node.name.as_str(), node.joining, node.version), ("a", false, None));
+        assert_eq!(applied.agreed, Agreed::default());
     }
 
     #[test]
@@ -427,6 +507,29 @@ mod tests {
         }
         let old = Batch(Bytes::from_static(&[TAG_COMMANDS, 1, 2]));
         assert_eq!(decode_proposal(&old).unwrap().id, None);
+    }
+
+    #[test]
+    fn agreements_come_back_as_they_were() {
+        let version = Version::new(3, 7, 0);
+        for agreement in [
+            Agreement::Version(version),
+            Agreement::Downgrade(Some(version)),
+            Agreement::Downgrade(None),
+            Agreement::Nothing,
+        ] {
+            let batch = encode_agreement(agreement);
+            assert_eq!(decode_agreement(&batch).unwrap(), Some(agreement));
+            let payload = Payload::Normal(batch.clone());
+            assert_eq!(decode_payload(&encode_payload(payload.clone())).unwrap(), payload);
+            for len in 0..batch.0.len() {
+                let cut = Batch(batch.0.slice(..len));
+                assert!(decode_agreement(&cut).is_err(), "{len} bytes of {agreement:?}");
+            }
+            assert!(decode_proposal(&batch).is_err(), "nobody's clients propose it");
+        }
+        let commands = Batch(Bytes::from_static(&[TAG_COMMANDS, 1]));
+        assert_eq!(decode_agreement(&commands).unwrap(), None);
     }
 
     #[test]

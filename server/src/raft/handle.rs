@@ -21,6 +21,7 @@ use super::state_machine::StateMachine;
 use super::submit::{Routes, Submitter};
 use super::transfer;
 use super::types::{MemberId, TypeConfig};
+use super::version::{Agreed, Version};
 use super::write_here::WriteHere;
 use crate::watch::{Fed, Feed};
 
@@ -68,6 +69,7 @@ pub struct RaftHandle {
     pub(super) raft: Raft,
     pub(super) store: Store,
     pub(super) id: MemberId,
+    pub(super) version: Version,
     pub(super) election_timeout: Duration,
     /// The current term, where readers get it without a lock.
     pub(super) term: Arc<AtomicU64>,
@@ -114,25 +116,55 @@ impl RaftHandle {
         }
     }
 
-    /// Publishes this member's name and client URLs where the cluster knows others.
+    /// Publishes this member's name, client URLs and version where the cluster knows others.
     ///
     /// # Errors
     /// When Raft stops first, or the cluster does not know this member.
     pub async fn publish(&self, name: &str, client_urls: &[String]) -> Result<(), StartError> {
         loop {
             let known = self.members().into_iter().find(|row| row.id == self.id);
-            let is_known =
-                |row: Row| row.member.name == name && row.member.client_urls == client_urls;
+            let is_known = |row: Row| {
+                let member = row.member;
+                (member.name.as_str(), member.client_urls.as_slice(), member.version)
+                    == (name, client_urls, Some(self.version))
+            };
             if known.is_some_and(is_known) {
                 return Ok(());
             }
             let (name, client_urls) = (name.to_owned(), client_urls.to_vec());
-            match self.change(Change::Publish { id: self.id, name, client_urls }).await {
+            let version = self.version;
+            match self.change(Change::Publish { id: self.id, name, client_urls, version }).await {
                 Ok(_) => return Ok(()),
                 Err(ChangeError::Timeout) => {}
                 Err(error) => return Err(StartError::Unknown(error)),
             }
         }
+    }
+
+    /// Waits until the cluster has agreed on a version, which members that have not started yet may
+    /// hold up: an election timeout at the longest.
+    pub async fn version_agreed(&self) {
+        let agreed = async {
+            while self.agreed().version.is_none() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        };
+        // Without one, the member says that it does not know.
+        drop(tokio::time::timeout(self.election_timeout, agreed).await);
+    }
+
+    /// What the members have agreed on.
+    #[must_use]
+    pub fn agreed(&self) -> Agreed {
+        self.roster.agreed()
+    }
+
+    /// Whether the cluster may be downgraded to a version, as this member knows it.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_downgrade(&self, target: Version) -> Result<(), ChangeError> {
+        self.agreed().check_downgrade(target)
     }
 
     /// A proposer for the current runtime.

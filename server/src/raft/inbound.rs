@@ -12,7 +12,7 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::change;
+use super::change_wire;
 use super::codec::{self, CodecError, Proposed};
 use super::handle::Raft;
 use super::leadership::Heard;
@@ -68,6 +68,14 @@ impl Inbound {
             let text = format!("member {from} looks for member {to} and has found member {own}");
             return Err(Refused::new(Refusal::WrongTarget, text));
         }
+        if self.is_alone() && !self.is_member(from) {
+            // It has been alone by its log, if not yet by what it has applied: nobody can have
+            // become a member, let alone the leader, without it.
+            let text = format!("member {from} is not a member of this cluster, which has only one");
+            let why =
+                if self.roster.was_removed(from) { Refusal::Removed } else { Refusal::Unknown };
+            return Err(Refused::new(why, text));
+        }
         if self.roster.was_removed(from) {
             let text = format!("member {from} has been permanently removed from the cluster");
             return Err(Refused::new(Refusal::Removed, text));
@@ -88,6 +96,14 @@ impl Inbound {
                 "refusing messages of another member"
             );
         }
+    }
+
+    /// Whether this is the only member.
+    fn is_alone(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mut members = metrics.membership_config.nodes().map(|(id, _)| *id);
+        members.next() == Some(self.own) && members.next().is_none()
     }
 
     fn is_member(&self, id: MemberId) -> bool {
@@ -121,10 +137,7 @@ impl Inbound {
     /// it says that this member follows, not what it holds. Raft itself is asked, so that a vote
     /// given to somebody else meanwhile is seen.
     async fn heartbeat(&self, from: MemberId, body: Bytes) -> Result<Bytes, Refused> {
-        let request = wire::decode_append(body).map_err(malformed)?;
-        if !request.entries.is_empty() {
-            return Err(malformed(CodecError::Malformed { what: "heartbeat" }));
-        }
+        let (request, forsaken) = wire::decode_heartbeat(body).map_err(malformed)?;
         let (vote, prev) = (request.vote, request.prev_log_id);
         let slow = self.follow(request);
         let answer = tokio::select! {
@@ -136,7 +149,7 @@ impl Inbound {
             answer = slow => answer?,
         };
         if answer.is_ok() {
-            self.heard.note(from);
+            self.heard.note_heartbeat(from, forsaken);
         }
         Ok(wire::encode_append_answer(&answer))
     }
@@ -224,9 +237,9 @@ impl Inbound {
     }
 
     async fn reconfigure(&self, from: MemberId, body: Bytes) -> Result<Bytes, Refused> {
-        let (change, again) = change::decode_change(body).map_err(malformed)?;
+        let (change, again) = change_wire::decode_change(body).map_err(malformed)?;
         self.known(from)?;
-        Ok(change::encode_answer(&self.reconfigurer.asked(&change, again).await))
+        Ok(change_wire::encode_answer(&self.reconfigurer.asked(&change, again).await))
     }
 
     async fn answer(&self, from: MemberId, call: Call, body: Bytes) -> Result<Bytes, Refused> {

@@ -3,9 +3,11 @@
 //! openraft names the last leader it heard of until there is a new one, and a leader that has lost
 //! its quorum names itself. Clients are told what etcd would tell them: a follower that has not
 //! heard from its leader for an election timeout knows none, and neither does a leader that no
-//! quorum has answered for as long.
+//! quorum has answered for as long. Raft has such a leader go on with its heartbeats, as it may find
+//! its quorum again; they say that it is without one, and whoever follows it knows no leader either.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::Instant as _;
@@ -33,23 +35,52 @@ pub(crate) struct Leadership {
 /// Whom this member last heard as its leader, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    last: Mutex<Option<(MemberId, Instant)>>,
+    last: Mutex<Option<Last>>,
     /// Somebody else than before.
     news: Notify,
+    /// This member leads without a quorum, and says so in its heartbeats.
+    forsaken: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    leader: MemberId,
+    when: Instant,
+    /// It said that it has no quorum.
+    forsaken: bool,
 }
 
 impl Heard {
     /// The leader has just been heard and was followed.
     pub(crate) fn note(&self, leader: MemberId) {
-        let before = self.last.lock().replace((leader, Instant::now()));
-        if before.is_none_or(|(before, _)| before != leader) {
+        self.update(leader, None);
+    }
+
+    /// The same, by a heartbeat, which says whether the leader is without a quorum.
+    pub(crate) fn note_heartbeat(&self, leader: MemberId, forsaken: bool) {
+        self.update(leader, Some(forsaken));
+    }
+
+    fn update(&self, leader: MemberId, forsaken: Option<bool>) {
+        let mut last = self.last.lock();
+        let before = last.filter(|last| last.leader == leader).map(|last| last.forsaken);
+        let now = forsaken.or(before).unwrap_or(false);
+        *last = Some(Last { leader, when: Instant::now(), forsaken: now });
+        if before != Some(now) {
             self.news.notify_one();
         }
     }
 
     fn within(&self, leader: MemberId, silence_max: Duration) -> bool {
         let last = *self.last.lock();
-        last.is_some_and(|(who, when)| who == leader && when.elapsed() <= silence_max)
+        last.is_some_and(|last| {
+            last.leader == leader && !last.forsaken && last.when.elapsed() <= silence_max
+        })
+    }
+
+    /// Whether this member leads without a quorum.
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.forsaken.load(Ordering::Relaxed)
     }
 }
 
@@ -68,8 +99,15 @@ impl LeadershipWatch {
         let mut changes = self.raft.server_metrics();
         let mut tick = tokio::time::interval(self.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unanswered_since = None;
         loop {
             let (term, leader) = self.look();
+            // Whoever has just been elected has not been answered yet.
+            let unanswered = leader.is_none() && self.leads();
+            let since = unanswered.then(|| unanswered_since.unwrap_or_else(Instant::now));
+            unanswered_since = since;
+            let forsaken = since.is_some_and(|since| since.elapsed() >= self.silence_max);
+            self.heard.forsaken.store(forsaken, Ordering::Relaxed);
             leadership.send_if_modified(|known| {
                 if (known.term, known.leader) == (term, leader) {
                     return false;
@@ -93,6 +131,11 @@ impl LeadershipWatch {
         }
     }
 
+    /// Whether Raft thinks that this member leads.
+    fn leads(&self) -> bool {
+        self.raft.metrics().borrow_watched().state.is_leader()
+    }
+
     fn look(&self) -> (u64, Option<MemberId>) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -108,5 +151,30 @@ impl LeadershipWatch {
         };
         let leader = metrics.current_leader.filter(lives);
         (metrics.vote.leader_id().term, leader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_counts_while_it_is_heard_and_has_a_quorum() {
+        // Nothing here takes so long.
+        let hour = Duration::from_secs(3600);
+        let heard = Heard::default();
+        let [one, two] = [1, 2].map(MemberId);
+        assert!(!heard.within(one, hour));
+        heard.note(one);
+        assert!(heard.within(one, hour) && !heard.within(two, hour));
+        heard.note_heartbeat(one, true);
+        assert!(!heard.within(one, hour));
+        heard.note(one);
+        assert!(!heard.within(one, hour), "entries say nothing of its quorum");
+        heard.note_heartbeat(one, false);
+        assert!(heard.within(one, hour));
+        heard.note_heartbeat(one, true);
+        heard.note(two);
+        assert!(heard.within(two, hour) && !heard.within(one, hour), "another one begins anew");
     }
 }

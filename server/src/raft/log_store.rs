@@ -92,12 +92,12 @@ fn log_id(id: wal::EntryId) -> LogId {
     codec::log_id(id.term.0, id.index.0)
 }
 
-fn entry_id(id: &LogId) -> wal::EntryId {
+pub(super) fn entry_id(id: &LogId) -> wal::EntryId {
     wal::EntryId { term: wal::Term(id.leader_id.term), index: wal::LogIndex(id.index) }
 }
 
 /// A completion that wakes a waiting task.
-fn waited() -> (wal::Done, oneshot::Receiver<Result<(), wal::Error>>) {
+pub(super) fn waited() -> (wal::Done, oneshot::Receiver<Result<(), wal::Error>>) {
     let (sender, receiver) = oneshot::channel();
     // A waiter that is gone needs no answer: openraft has been stopped meanwhile.
     (Box::new(move |result| drop(sender.send(result))), receiver)
@@ -226,5 +226,36 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         self.wal.purge(entry_id(&log_id), unwatched()).map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use keelson_wal::Options;
+    use keelson_wal::disk::{FaultyDisk, Keep};
+
+    use super::super::types::MemberId;
+    use super::*;
+
+    fn open(disk: &FaultyDisk) -> LogStore {
+        let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+        let (wal, _) = Wal::open(Arc::new(disk.clone()), Path::new("/wal"), options).unwrap();
+        LogStore::new(wal, Arc::default())
+    }
+
+    /// A member that forgot a vote could give another one in the same term.
+    #[tokio::test]
+    async fn votes_outlive_a_power_cut() {
+        let disk = FaultyDisk::new(1);
+        let mut log = open(&disk);
+        assert_eq!(log.read_vote().await.unwrap(), None);
+        for vote in [Vote::new(3, MemberId(2)), Vote::new_committed(3, MemberId(2))] {
+            log.save_vote(&vote).await.unwrap();
+            disk.crash(Keep::Nothing);
+            log = open(&disk);
+            assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+        }
     }
 }

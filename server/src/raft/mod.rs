@@ -16,18 +16,22 @@
 //!
 //!  network (out), inbound (in): other members, in the bytes of wire; snapshot: whole stores
 //!  change, reconfigure: who the members are     leadership, transfer: who leads
+//!  roll_call: who can take part in a change     version: what they agree on beside it
+//!  force_new: one goes on without the others
 //! ```
 //!
 //! A single node is a cluster of one and takes the same path.
 
 mod barrier;
 mod change;
+mod change_wire;
 #[cfg(test)]
 mod cluster_test;
 mod codec;
 #[cfg(feature = "planted-defects")]
 pub(crate) mod defects;
 mod flights;
+mod force_new;
 mod handle;
 mod housekeeping;
 mod inbound;
@@ -38,6 +42,7 @@ mod proposer;
 mod read_index;
 mod reconfigure;
 mod responder;
+mod roll_call;
 mod roster;
 mod snapshot;
 mod start;
@@ -45,6 +50,7 @@ mod state_machine;
 mod submit;
 mod transfer;
 mod types;
+mod version;
 mod watched;
 mod wire;
 mod write_here;
@@ -52,6 +58,7 @@ mod write_here;
 pub use barrier::{BarrierError, ReadBarrier};
 pub use change::{Change, ChangeError, Row};
 pub use codec::CodecError;
+pub use force_new::ForceError;
 pub use handle::{MoveError, RaftHandle, RaftStatus};
 pub use housekeeping::LogKeep;
 pub use proposer::{Proposal, ProposeError, Proposer, ProposerLimits};
@@ -60,4 +67,5 @@ pub use roster::owner_of;
 pub use snapshot::{OpenEngine, Stores, StoresError};
 pub use start::{RaftOptions, StartError};
 pub use types::{ClusterId, Member, MemberId};
+pub use version::{Agreed, Version};
 pub use write_here::WriteHere;

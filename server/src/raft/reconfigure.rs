@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Instant as _};
-use tokio::sync::{Mutex, watch};
+use openraft::{ChangeMembers, RaftMetrics};
+use tokio::sync::{Mutex, Notify, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::change::{self, Answer, Change, ChangeError, Row, Situation, Step};
+use super::change::{Change, ChangeError, Row, Situation, Step};
+use super::change_wire::{self, Answer};
+use super::codec;
 use super::handle::Raft;
 use super::leadership::Leadership;
+use super::log_store::LogStore;
+use super::responder::Responder;
+use super::roll_call::roll_call;
 use super::roster::Roster;
 use super::transfer;
-use super::types::{Member, MemberId};
+use super::types::{ClientWriteResult, Member, MemberId, TypeConfig};
+use super::version::{Agreement, UNDECIDED_MAX};
 use crate::peer::{Call, PeerError, PeerTransport};
 
 /// Pause before a change that could not be tried is tried again.
@@ -37,13 +43,14 @@ pub struct ChangeRules {
     pub learners_max: usize,
     /// Longest wait for a change.
     pub timeout: Duration,
-    /// A member that has not answered the leader for so long is down.
+    /// A member that does not store what the leader sends for so long is down.
     pub silence_max: Duration,
 }
 
 /// Makes changes; one for the process.
 pub(crate) struct Reconfigurer {
     pub(crate) raft: Raft,
+    pub(crate) log: LogStore,
     pub(crate) own: MemberId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -51,6 +58,8 @@ pub(crate) struct Reconfigurer {
     pub(crate) rules: ChangeRules,
     /// One change at a time.
     pub(crate) busy: Mutex<()>,
+    /// There may be something to tend.
+    pub(crate) news: Notify,
 }
 
 impl Reconfigurer {
@@ -61,7 +70,12 @@ impl Reconfigurer {
         loop {
             let answer = match self.leader() {
                 None => Answer::Again,
-                Some(leader) if leader == self.own => self.lead(&change, again, deadline).await,
+                Some(leader) if leader == self.own => {
+                    let answer = self.lead(&change, again, deadline).await;
+                    // What was cut off this log may be in another one.
+                    again |= answer == Answer::Again;
+                    answer
+                }
                 Some(leader) => self.ask(leader, &change, &mut again, deadline).await,
             };
             match answer {
@@ -80,10 +94,10 @@ impl Reconfigurer {
         again: &mut bool,
         deadline: Instant,
     ) -> Answer {
-        let body = change::encode_change(change, *again);
+        let body = change_wire::encode_change(change, *again);
         let timeout = deadline.saturating_duration_since(Instant::now());
         match self.transport.call(leader, Call::Reconfigure, body, timeout).await {
-            Ok(body) => change::decode_answer(body).unwrap_or(Answer::Again),
+            Ok(body) => change_wire::decode_answer(body).unwrap_or(Answer::Again),
             Err(PeerError::NoAnswer { .. }) => {
                 *again = true;
                 Answer::Again
@@ -103,7 +117,11 @@ impl Reconfigurer {
     async fn lead(&self, change: &Change, again: bool, deadline: Instant) -> Answer {
         let made = async {
             let _one = self.busy.lock().await;
-            let step = match self.situation().decide(change, again) {
+            let situation = self.situation(change).await;
+            if self.leader() != Some(self.own) {
+                return Answer::Again;
+            }
+            let step = match situation.decide(change, again) {
                 Ok(step) => step,
                 Err(error) => return Answer::Refused(error),
             };
@@ -133,13 +151,39 @@ impl Reconfigurer {
             Step::RemoveVoter(id) => ChangeMembers::RemoveVoters(one(id)),
             Step::RemoveLearner(id) => ChangeMembers::RemoveNodes(one(id)),
             Step::Vote(id) => ChangeMembers::AddVoterIds(one(id)),
+            Step::Agree(agreement) => return self.agree(agreement).await,
         };
         self.write(changes).await
     }
 
+    /// Writes what the members agree on into the log, and waits until this one has applied it.
+    async fn agree(&self, agreement: Agreement) -> Answer {
+        tracing::info!(?agreement, "the members agree");
+        let (done, result) = oneshot::channel();
+        let on_complete = Responder::new(move |result: ClientWriteResult| {
+            // Whoever asked may have given up waiting.
+            let _heard: bool = done.send(result.is_ok()).is_ok();
+        });
+        let batch = codec::encode_agreement(agreement);
+        if self.raft.client_write_ff(batch, Some(on_complete)).await.is_err() {
+            return Answer::Refused(ChangeError::Stopped);
+        }
+        match result.await {
+            Ok(true) => {
+                self.news.notify_one();
+                Answer::Made(members(&self.raft))
+            }
+            // Saying the same twice does no harm.
+            Ok(false) | Err(_) => Answer::Again,
+        }
+    }
+
     async fn write(&self, changes: ChangeMembers<MemberId, Member>) -> Answer {
         match self.raft.change_membership(changes, false).await {
-            Ok(_) => Answer::Made(members(&self.raft)),
+            Ok(_) => {
+                self.news.notify_one();
+                Answer::Made(members(&self.raft))
+            }
             Err(RaftError::Fatal(_)) => Answer::Refused(ChangeError::Stopped),
             Err(RaftError::APIError(error)) => match error {
                 ClientWriteError::ChangeMembershipError(
@@ -154,16 +198,18 @@ impl Reconfigurer {
         }
     }
 
-    fn situation(&self) -> Situation {
+    /// What the decision on a change stands on. Whether others answer is asked where it matters.
+    async fn situation(&self, change: &Change) -> Situation {
+        let counts = matches!(change, Change::Add { .. } | Change::Remove(_) | Change::Promote(_));
+        let active = if counts && self.rules.strict {
+            self.present().await
+        } else {
+            BTreeSet::from([self.own])
+        };
         let members = members(&self.raft);
+        let ids = || members.iter().map(|row| row.id);
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let answers = |id: &MemberId| {
-            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(id)).copied().flatten();
-            heard.is_some_and(|heard| heard.elapsed() <= self.rules.silence_max)
-        };
-        let ids = || members.iter().map(|row| row.id);
-        let active = ids().filter(|id| *id == self.own || answers(id)).collect();
         let last = metrics.last_log_index.unwrap_or(0);
         let matched = |id: &MemberId| {
             let matched = metrics.replication.as_ref()?.get(id).copied()??;
@@ -174,56 +220,103 @@ impl Reconfigurer {
         let in_sync = ids().filter(near).collect();
         let removed = self.roster.removed();
         let ChangeRules { strict, learners_max, .. } = self.rules;
-        Situation { members, removed, active, in_sync, strict, learners_max }
+        let agreed = self.roster.agreed();
+        Situation { members, removed, active, in_sync, agreed, strict, learners_max }
+    }
+
+    async fn present(&self) -> BTreeSet<MemberId> {
+        roll_call(&self.raft, &self.log, self.own, self.rules.silence_max).await
     }
 
     fn leader(&self) -> Option<MemberId> {
         self.leadership.borrow().leader
     }
 
-    /// Has members that were added to vote do so once they have caught up, and ends changes that
-    /// an earlier leader left half done. Runs for as long as the node does.
+    /// Has members that were added to vote do so once they have caught up, ends changes that an
+    /// earlier leader left half done, and has the members agree on the cluster's version. Runs for
+    /// as long as the node does.
     pub(crate) async fn tend(&self) {
         let mut tick = tokio::time::interval(TEND_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leads_since = None;
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.news.notified() => {}
+            }
             if self.leader() != Some(self.own) {
+                leads_since = None;
                 continue;
             }
-            let Some(changes) = self.due() else { continue };
+            let since = *leads_since.get_or_insert_with(Instant::now);
             let Ok(_one) = self.busy.try_lock() else { continue };
-            let written = tokio::time::timeout(self.rules.timeout, self.write(changes)).await;
-            if let Ok(Answer::Refused(error)) = written {
+            let work = self.tend_once(since.elapsed() >= UNDECIDED_MAX);
+            let done = tokio::time::timeout(self.rules.timeout, work).await;
+            if let Ok(Some(Answer::Refused(error))) = done {
                 tracing::warn!(%error, "a membership change could not be completed");
             }
         }
     }
 
-    fn due(&self) -> Option<ChangeMembers<MemberId, Member>> {
+    /// Does one thing that is due, if anything is.
+    async fn tend_once(&self, waited: bool) -> Option<Answer> {
+        if let Some(changes) = self.unfinished() {
+            return Some(self.write(changes).await);
+        }
+        if let Some((id, member)) = self.caught_up() {
+            return self.have_vote(id, member).await;
+        }
+        let members = members(&self.raft);
+        let servers: Vec<_> = members.iter().map(|row| row.member.version).collect();
+        let agreement = self.roster.agreed().due(&servers, waited)?;
+        Some(self.agree(agreement).await)
+    }
+
+    /// Nothing is changed while a change is under way.
+    fn settled<T>(&self, look: impl FnOnce(&RaftMetrics<TypeConfig>) -> Option<T>) -> Option<T> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let effective = &metrics.membership_config;
-        if effective.log_id() != metrics.committed_membership_config.log_id() {
+        let last = metrics.membership_config.log_id();
+        if last == metrics.committed_membership_config.log_id() { look(&metrics) } else { None }
+    }
+
+    fn unfinished(&self) -> Option<ChangeMembers<MemberId, Member>> {
+        let joint = |metrics: &RaftMetrics<TypeConfig>| {
+            let membership = metrics.membership_config.membership();
+            let joint = membership.get_joint_config().len() > 1;
+            joint.then(|| ChangeMembers::AddVoterIds(BTreeSet::new()))
+        };
+        self.settled(joint)
+    }
+
+    fn caught_up(&self) -> Option<(MemberId, Member)> {
+        self.settled(|metrics| {
+            let last = metrics.last_log_index.unwrap_or(0);
+            let membership = metrics.membership_config.membership();
+            let (id, member) = membership.nodes().find(|(id, member)| {
+                let matched = metrics.replication.as_ref().and_then(|all| all.get(id)).copied();
+                let caught_up = matched
+                    .flatten()
+                    .is_some_and(|at| last.saturating_sub(at.index) <= JOIN_LAG_MAX);
+                member.joining && caught_up
+            })?;
+            Some((*id, member.clone()))
+        })
+    }
+
+    /// Has a member vote that was added to, unless too few would be left for a quorum of the larger
+    /// cluster: it is looked at again soon.
+    async fn have_vote(&self, id: MemberId, member: Member) -> Option<Answer> {
+        if self.rules.strict && !self.situation(&Change::Promote(id)).await.bears_voter(id) {
             return None;
         }
-        let membership = effective.membership();
-        if membership.get_joint_config().len() > 1 {
-            return Some(ChangeMembers::AddVoterIds(BTreeSet::new()));
-        }
-        let last = metrics.last_log_index.unwrap_or(0);
-        let (id, member) = membership.nodes().find(|(id, member)| {
-            let matched = metrics.replication.as_ref().and_then(|all| all.get(id)).copied();
-            let caught_up =
-                matched.flatten().is_some_and(|at| last.saturating_sub(at.index) <= JOIN_LAG_MAX);
-            member.joining && caught_up
-        })?;
         tracing::info!(member = %id, "a new member has caught up and becomes a voter");
-        let settled = Member { joining: false, ..member.clone() };
-        Some(ChangeMembers::Batch(vec![
-            ChangeMembers::SetNodes(BTreeMap::from([(*id, settled)])),
-            ChangeMembers::AddVoterIds(BTreeSet::from([*id])),
-        ]))
+        let settled = Member { joining: false, ..member };
+        let changes = ChangeMembers::Batch(vec![
+            ChangeMembers::SetNodes(BTreeMap::from([(id, settled)])),
+            ChangeMembers::AddVoterIds(BTreeSet::from([id])),
+        ]);
+        Some(self.write(changes).await)
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::codec::AppliedMembership;
 use super::state_machine::applied_membership;
 use super::types::{MemberId, StoredMembership};
+use super::version::{Agreed, Agreement};
 
 /// The applied membership and the ids that may never return.
 #[derive(Debug)]
@@ -48,6 +49,17 @@ impl Roster {
         if expelled {
             self.expelled.send_replace(true);
         }
+    }
+
+    /// Takes what the members have agreed on; returns what the store is to keep.
+    pub(crate) fn agree(&self, agreement: Agreement) -> AppliedMembership {
+        let mut applied = self.applied.write();
+        applied.agreed.take(agreement);
+        applied.clone()
+    }
+
+    pub(crate) fn agreed(&self) -> Agreed {
+        self.applied.read().agreed
     }
 
     pub(crate) fn was_removed(&self, id: MemberId) -> bool {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::change::ChangeError;
 use super::codec::AppliedMembership;
 use super::flights::Flights;
+use super::force_new::{ForceError, force};
 use super::handle::{Raft, RaftHandle};
 use super::housekeeping::{Housekeeping, LogKeep};
 use super::inbound::{Inbound, InboundHandle};
@@ -28,6 +29,7 @@ use super::snapshot::{Incoming, Outgoing, Stores};
 use super::state_machine::{StateMachine, applied_membership};
 use super::submit::Routes;
 use super::types::{ClusterId, Member, MemberId, TypeConfig};
+use super::version::Version;
 use super::watched::Watched;
 use super::write_here::WriteHere;
 use crate::peer::{PeerHandler, PeerTransport};
@@ -50,6 +52,10 @@ pub struct RaftOptions {
     pub disk_pending: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// When Raft's thread writes the log itself.
     pub write_here: Arc<WriteHere>,
+    /// The version of this server.
+    pub version: Version,
+    /// `--force-new-cluster`: whoever else belongs to the cluster is dropped from it.
+    pub force_new_cluster: bool,
     /// Rules of membership changes.
     pub changes: ChangeRules,
     /// Whether who stands for election asks first.
@@ -90,6 +96,20 @@ pub enum StartError {
         /// The last entry of the log; 0 if it is empty.
         last: u64,
     },
+    /// This member cannot go on alone as it was told to.
+    #[error(transparent)]
+    Force(#[from] ForceError),
+    /// The cluster has agreed on a version that this server is too old for.
+    #[error(
+        "this server stands for version {own}, the cluster has agreed on {cluster}: start a server \
+         that is not older than the cluster"
+    )]
+    TooOld {
+        /// This server's.
+        own: Version,
+        /// The cluster's.
+        cluster: Version,
+    },
     /// Log or store could not be read, or the node stopped at once.
     #[error("raft could not start: {0}")]
     Fatal(String),
@@ -112,11 +132,19 @@ impl RaftHandle {
     ) -> Result<(Self, Arc<dyn PeerHandler>), StartError> {
         let applied = applied_membership(&store).map_err(|error| fatal_text(&error))?;
         check_log_reaches_store(options.id, &applied, &wal, &store)?;
+        check_version(options.version, &applied)?;
+        if options.force_new_cluster {
+            force(options.id, &wal, &store, &applied).await?;
+        }
         let config = config(&options).validate().map_err(StartError::Config)?;
         let roster = Arc::new(Roster::new(options.id, applied));
         let flights = Arc::new(Flights::new(options.id, options.start));
-        let transport: Arc<dyn PeerTransport> =
-            Arc::new(Watched::new(Arc::clone(&options.transport), Arc::clone(&roster)));
+        let heard = Arc::<Heard>::default();
+        let transport: Arc<dyn PeerTransport> = Arc::new(Watched::new(
+            Arc::clone(&options.transport),
+            Arc::clone(&roster),
+            Arc::clone(&heard),
+        ));
         let log = LogStore::new(wal.clone(), Arc::clone(&options.write_here));
         let feed = Feed::new();
         let (flying, members) = (Arc::clone(&flights), Arc::clone(&roster));
@@ -140,7 +168,7 @@ impl RaftHandle {
             flights,
             transport,
             feed,
-            heard: Arc::default(),
+            heard,
             leadership: watch::Sender::default(),
         };
         let (handle, inbound) = parts.assemble(&options, store);
@@ -211,6 +239,7 @@ impl Parts {
             raft: self.raft.clone(),
             store,
             id: options.id,
+            version: options.version,
             election_timeout: options.election_timeout,
             term: Arc::default(),
             learner: Arc::default(),
@@ -246,12 +275,14 @@ impl Parts {
     fn reconfigurer(&self, options: &RaftOptions) -> Reconfigurer {
         Reconfigurer {
             raft: self.raft.clone(),
+            log: self.log.clone(),
             own: options.id,
             roster: Arc::clone(&self.roster),
             leadership: self.leadership.subscribe(),
             transport: Arc::clone(&self.transport),
             rules: options.changes,
             busy: tokio::sync::Mutex::default(),
+            news: tokio::sync::Notify::default(),
         }
     }
 
@@ -298,6 +329,16 @@ fn check_log_reaches_store(
     Ok(())
 }
 
+/// A server that is older than its cluster may not know what the cluster does.
+fn check_version(own: Version, membership: &AppliedMembership) -> Result<(), StartError> {
+    match membership.agreed.version {
+        Some(cluster) if !own.may_join(&membership.agreed) => {
+            Err(StartError::TooOld { own, cluster })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn fatal(error: Fatal<TypeConfig>) -> StartError {
     StartError::Fatal(error.to_string())
 }
@@ -324,5 +365,25 @@ fn config(options: &RaftOptions) -> Config {
         // A restarted leader must prove itself by an election: the store may be behind its log.
         enable_leader_restore: Some(false),
         ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::version::Agreed;
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_older_than_its_cluster_does_not_run() {
+        let own = Version::new(3, 7, 1);
+        let agreed =
+            |minor, downgrade| Agreed { version: Some(Version::new(3, minor, 0)), downgrade };
+        let check = |agreed| {
+            let applied = AppliedMembership { agreed, ..AppliedMembership::default() };
+            check_version(own, &applied).is_ok()
+        };
+        assert!(check(Agreed::default()) && check(agreed(7, None)) && check(agreed(5, None)));
+        assert!(!check(agreed(8, None)) && !check(agreed(8, Some(Version::new(3, 6, 0)))));
+        assert!(check(agreed(8, Some(Version::new(3, 7, 0)))), "what it is downgraded to");
     }
 }

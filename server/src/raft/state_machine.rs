@@ -99,11 +99,17 @@ impl StateMachine {
         let payload = match entry.payload {
             EntryPayload::Blank => store::Payload::Blank,
             EntryPayload::Normal(proposed) => {
-                let Proposed { id: proposer, long, commands } = codec::decode_proposal(&proposed)?;
-                id = proposer;
-                batch.long |= long;
-                batch.bytes += commands.len();
-                store::Payload::Commands(commands)
+                if let Some(agreement) = codec::decode_agreement(&proposed)? {
+                    let applied = self.roster.agree(agreement);
+                    store::Payload::Membership(codec::encode_applied_membership(&applied))
+                } else {
+                    let Proposed { id: proposer, long, commands } =
+                        codec::decode_proposal(&proposed)?;
+                    id = proposer;
+                    batch.long |= long;
+                    batch.bytes += commands.len();
+                    store::Payload::Commands(commands)
+                }
             }
             EntryPayload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(entry.log_id), membership);

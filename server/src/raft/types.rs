@@ -8,6 +8,7 @@ use openraft::vote::RaftLeaderId;
 use openraft::{OptionalSend, RaftTypeConfig};
 
 use super::responder::Responder;
+use super::version::Version;
 
 /// A member's id: the first eight bytes of a hash over its peer URLs and the cluster token, as
 /// etcd computes it. Never reused.
@@ -48,6 +49,8 @@ pub struct Member {
     pub client_urls: Vec<String>,
     /// It was added to vote and will, once it has caught up; until then it only listens.
     pub joining: bool,
+    /// The version of its server, none until it has started once.
+    pub version: Option<Version>,
 }
 
 /// Tells one proposal from every other there will ever be: who made it, at which start of that

@@ -1,5 +1,6 @@
 //! A transport that listens to what it is told: refusals are logged once, and a member that hears
-//! that it was removed stops asking.
+//! that it was removed stops asking. It adds to each heartbeat whether the leader is without a
+//! quorum, which Raft does not know.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
+use super::leadership::Heard;
 use super::roster::Roster;
 use super::types::MemberId;
+use super::wire;
 use crate::peer::{Answers, Call, PeerError, PeerTransport, Refusal, Requests};
 
 /// The transport that Raft uses.
@@ -19,13 +22,18 @@ use crate::peer::{Answers, Call, PeerError, PeerTransport, Refusal, Requests};
 pub(crate) struct Watched {
     transport: Arc<dyn PeerTransport>,
     roster: Arc<Roster>,
+    heard: Arc<Heard>,
     /// Who has refused, and why, since it last took a message.
     refusing: Arc<Mutex<BTreeSet<(MemberId, Refusal)>>>,
 }
 
 impl Watched {
-    pub(crate) fn new(transport: Arc<dyn PeerTransport>, roster: Arc<Roster>) -> Self {
-        Self { transport, roster, refusing: Arc::default() }
+    pub(crate) fn new(
+        transport: Arc<dyn PeerTransport>,
+        roster: Arc<Roster>,
+        heard: Arc<Heard>,
+    ) -> Self {
+        Self { transport, roster, heard, refusing: Arc::default() }
     }
 
     fn see(&self, to: MemberId, error: Option<&PeerError>) {
@@ -70,6 +78,11 @@ impl PeerTransport for Watched {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, PeerError>> {
+        let body = if call == Call::Heartbeat {
+            wire::say_forsaken(&body, self.heard.is_forsaken())
+        } else {
+            body
+        };
         let (this, answer) = (self.clone(), self.transport.call(to, call, body, timeout));
         Box::pin(async move {
             let answer = answer.await;

@@ -3,6 +3,7 @@
 //! ```text
 //! log id?          0, or 1 term(8) index(8)
 //! append           version(1)=1 vote prev? commit? entries(4) { term(8) index(8) len(4) payload }
+//! heartbeat        append without entries, forsaken(1): the leader is without a quorum
 //! append answer    0 log id? | 1 log id (conflict) | 2 vote (a higher one)
 //! vote             version(1)=1 vote last? transfer(1)
 //! vote answer      version(1)=1 vote granted(1) last?
@@ -117,6 +118,29 @@ pub(super) fn decode_append(mut bytes: Bytes) -> Decoded<AppendEntriesRequest<Ty
         return Err(CodecError::Malformed { what });
     }
     Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
+}
+
+/// A heartbeat from an append without entries.
+pub(super) fn say_forsaken(append: &Bytes, forsaken: bool) -> Bytes {
+    let mut out = BytesMut::with_capacity(append.len() + 1);
+    out.extend_from_slice(append);
+    out.put_u8(u8::from(forsaken));
+    out.freeze()
+}
+
+/// The append that a heartbeat is, and whether the leader is without a quorum.
+pub(super) fn decode_heartbeat(
+    mut bytes: Bytes,
+) -> Decoded<(AppendEntriesRequest<TypeConfig>, bool)> {
+    let what = "heartbeat";
+    let len = bytes.len().checked_sub(1).ok_or(CodecError::Short { what })?;
+    let forsaken = flag(&mut bytes.split_off(len), what)?;
+    let append = decode_append(bytes)?;
+    if append.entries.is_empty() {
+        Ok((append, forsaken))
+    } else {
+        Err(CodecError::Malformed { what })
+    }
 }
 
 pub(super) fn encode_append_answer(answer: &StreamAppendResult<TypeConfig>) -> Bytes {
@@ -373,6 +397,18 @@ mod tests {
         ] {
             assert_eq!(check(&encode_append_answer(&answer), decode_append_answer), answer);
         }
+    }
+
+    #[test]
+    fn heartbeats_come_back_as_they_were() {
+        for forsaken in [false, true] {
+            let request = append(Some(at(2, 4)), &[]);
+            let bytes = say_forsaken(&encode_append(request.clone()), forsaken);
+            let (back, said) = check(&bytes, decode_heartbeat);
+            assert_eq!((format!("{back:?}"), said), (format!("{request:?}"), forsaken));
+        }
+        let entries = say_forsaken(&encode_append(append(Some(at(2, 4)), &[5])), false);
+        assert!(decode_heartbeat(entries).is_err());
     }
 
     #[test]

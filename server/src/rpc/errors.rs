@@ -78,6 +78,10 @@ pub(super) fn not_changed(error: ChangeError) -> Status {
         ChangeError::TooManyLearners => Etcd::TooManyLearners,
         ChangeError::NotEnoughStarted => Etcd::MemberNotEnoughStarted,
         ChangeError::Unhealthy => Etcd::Unhealthy,
+        ChangeError::NoClusterVersion => Etcd::ClusterVersionUnavailable,
+        ChangeError::BadDowngradeTarget => Etcd::InvalidDowngradeTargetVersion,
+        ChangeError::DowngradeRuns => Etcd::DowngradeInProcess,
+        ChangeError::NoDowngrade => Etcd::NoInflightDowngrade,
         ChangeError::Timeout => Etcd::Timeout,
         ChangeError::Stopped => Etcd::Stopped,
     };

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::errors;
 use crate::cli::ETCD_VERSION;
 use crate::node::Identity;
-use crate::raft::{MemberId, RaftHandle, ReadBarrier};
+use crate::raft::{Change, MemberId, RaftHandle, ReadBarrier, Version};
 
 /// The Maintenance service of one runtime.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Maintenance for MaintenanceService {
         &self,
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
-        let raft = self.raft.status();
+        let (raft, agreed) = (self.raft.status(), self.raft.agreed());
         let sizes = self.store.sizes().map_err(|error| errors::not_read(&error.into()))?;
         let mut errors = Vec::new();
         if raft.leader.is_none() {
@@ -51,9 +51,12 @@ impl Maintenance for MaintenanceService {
             errors,
             db_size_in_use: sizes.in_use.cast_signed(),
             is_learner: raft.is_learner,
-            storage_version: storage_version(),
+            storage_version: agreed.version.map_or(String::new(), |version| version.to_string()),
             db_size_quota: self.quota_bytes,
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(pb::DowngradeInfo {
+                enabled: agreed.downgrade.is_some(),
+                target_version: agreed.downgrade.map_or(String::new(), |v| v.to_string()),
+            }),
         }))
     }
 
@@ -125,14 +128,30 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(not_yet("downgrade"))
+        use pb::downgrade_request::DowngradeAction;
+        let request = request.into_inner();
+        let target = || {
+            let version = Version::parse(&request.version);
+            version.ok_or_else(|| Etcd::WrongDowngradeVersionFormat.status())
+        };
+        let change = match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate) => {
+                let target = target()?;
+                self.barrier.pass().await.map_err(errors::not_current)?;
+                self.raft.check_downgrade(target).map_err(errors::not_changed)?;
+                None
+            }
+            Ok(DowngradeAction::Enable) => Some(Change::Downgrade(Some(target()?))),
+            Ok(DowngradeAction::Cancel) => Some(Change::Downgrade(None)),
+            Err(_) => return Err(Status::unknown("etcdserver: unknown method")),
+        };
+        if let Some(change) = change {
+            self.raft.change(change).await.map_err(errors::not_changed)?;
+        }
+        let header = self.identity.header(self.store.view().revision(), self.raft.term());
+        let version = self.raft.agreed().version.map_or(String::new(), |version| version.short());
+        Ok(Response::new(pb::DowngradeResponse { header: Some(header), version }))
     }
-}
-
-/// etcd's storage version is its minor version.
-pub(crate) fn storage_version() -> String {
-    let minor = ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(minor, _)| minor);
-    format!("{minor}.0")
 }

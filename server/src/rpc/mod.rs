@@ -24,5 +24,4 @@ mod watch;
 
 pub use body::ResponseBody;
 pub use kv::{KvLimits, KvService};
-pub(crate) use maintenance::storage_version;
 pub use router::{KvCall, Router, Services};

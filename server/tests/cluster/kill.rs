@@ -9,7 +9,7 @@ use super::history::History;
 use super::load::{Load, Op};
 
 /// Kills of a usual run.
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 4;
 
 /// Longest load before a kill, and while a member is away.
 const LOAD_MILLIS_MAX: u64 = 300;
@@ -18,16 +18,16 @@ fn rounds() -> u64 {
     setting("KEELSON_CLUSTER_ROUNDS", ROUNDS)
 }
 
-async fn work(rng: &mut Rng) {
+pub(super) async fn work(rng: &mut Rng) {
     tokio::time::sleep(Duration::from_millis(100 + rng.below(LOAD_MILLIS_MAX))).await;
 }
 
-fn acknowledged(ops: &[Op]) -> usize {
+pub(super) fn acknowledged(ops: &[Op]) -> usize {
     ops.iter().filter(|op| op.acknowledged().is_some()).count()
 }
 
 /// What was told against what each member has.
-async fn check(cluster: &Cluster, checker: &mut Checker, ops: &[Op], asked: usize) {
+pub(super) async fn check(cluster: &Cluster, checker: &mut Checker, ops: &[Op], asked: usize) {
     cluster.check_same_data().await;
     let client = cluster.servers[asked % cluster.servers.len()].client().await;
     let news = History::read(&client, checker.revision(), checker.state()).await;

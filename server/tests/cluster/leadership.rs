@@ -42,20 +42,30 @@ async fn leadership_moves_when_it_is_told_to() {
     send(&client, &Request::Put(put("k", "v"))).await.unwrap();
 }
 
-/// Restarts every member under load, the leader each time it comes to it: no request fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_fails_no_request() {
     let _alone = alone().await;
+    roll(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_of_five_fails_no_request() {
+    let _alone = alone().await;
+    roll(5).await;
+}
+
+/// Restarts whoever leads, again and again, then every member in turn, under load.
+async fn roll(members: usize) {
     let mut rng = Rng::new(setting("KEELSON_KILL_SEED", 1));
-    let mut cluster = Cluster::start(3);
+    let mut cluster = Cluster::start(members);
     let mut checker = Checker::new();
     let load = Load::start_on(&cluster.servers, rng.next(), 0).await;
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let leader = cluster.leader().await;
-        let status = cluster.servers[leader].terminate(STOP_BOUND).expect("it ends in time");
+    for turn in 0..2 * members {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let number = if turn < members { cluster.leader().await } else { turn - members };
+        let status = cluster.servers[number].terminate(STOP_BOUND).expect("it ends in time");
         assert!(status.success(), "{status}");
-        cluster.servers[leader].launch();
+        cluster.servers[number].launch();
     }
     load.stop();
     let ops = load.join().await;

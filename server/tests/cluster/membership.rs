@@ -6,6 +6,7 @@ use keelson_api::etcdserverpb::{
     Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
     MemberUpdateRequest, RangeRequest,
 };
+use rustix::process::Signal;
 use tonic::{Code, Status};
 
 use super::alone;
@@ -13,40 +14,40 @@ use super::common::requests::{get, put};
 use super::common::{Cluster, Kind, Reply, Request, START_BOUND, Server, now, send, status};
 
 /// A removed member stays for about a second.
-const END_BOUND: Duration = Duration::from_secs(20);
+pub(super) const END_BOUND: Duration = Duration::from_secs(20);
 
 /// An election timeout and a heartbeat, and some more.
 const NOTICED: Duration = Duration::from_millis(1500);
 
-async fn list(server: &Server) -> Vec<Member> {
+pub(super) async fn list(server: &Server) -> Vec<Member> {
     let request = MemberListRequest { linearizable: true };
     let list = server.client().await.cluster().member_list(request).await;
     list.unwrap().into_inner().members
 }
 
-async fn add(asked: &Server, new: &Server, is_learner: bool) -> Result<Member, Status> {
+pub(super) async fn add(asked: &Server, new: &Server, is_learner: bool) -> Result<Member, Status> {
     let request = MemberAddRequest { peer_ur_ls: vec![new.peer_url()], is_learner };
     let added = asked.client().await.cluster().member_add(request).await?;
     Ok(added.into_inner().member.expect("the new member"))
 }
 
-async fn remove(asked: &Server, id: u64) -> Result<(), Status> {
+pub(super) async fn remove(asked: &Server, id: u64) -> Result<(), Status> {
     let request = MemberRemoveRequest { id };
     asked.client().await.cluster().member_remove(request).await.map(drop)
 }
 
-async fn promote(asked: &Server, id: u64) -> Result<(), Status> {
+pub(super) async fn promote(asked: &Server, id: u64) -> Result<(), Status> {
     let request = MemberPromoteRequest { id };
     asked.client().await.cluster().member_promote(request).await.map(drop)
 }
 
-fn text<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+pub(super) fn text<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.unwrap_err();
     (status.code(), status.message().to_owned())
 }
 
 /// Waits until the cluster needs the new member for its quorum, which shows that it votes.
-async fn wait_voter(cluster: &Cluster, id: u64) {
+pub(super) async fn wait_voter(cluster: &Cluster, id: u64) {
     let start = now();
     loop {
         let members = list(&cluster.servers[0]).await;
@@ -136,6 +137,32 @@ async fn learners_are_promoted_when_they_are_ready() {
     assert_eq!(again, (Code::FailedPrecondition, wanted.to_owned()));
     let nobody = text(promote(asked, 7).await);
     assert_eq!(nobody, (Code::NotFound, "etcdserver: member not found".to_owned()));
+}
+
+/// A learner that stands still falls behind, and is not promoted before it is back.
+#[tokio::test]
+async fn a_learner_that_lags_is_not_promoted() {
+    let _alone = alone().await;
+    let cluster = Cluster::start(3);
+    let asked = &cluster.servers[cluster.leader().await];
+    let mut new = cluster.joiner("learner");
+    let learner = add(asked, &new, true).await.unwrap();
+    new.launch();
+    new.signal(Signal::STOP);
+    let client = asked.client().await;
+    for n in 0..300 {
+        send(&client, &Request::Put(put("k", format!("{n}")))).await.unwrap();
+    }
+    let not_ready = text(promote(asked, learner.id).await);
+    let wanted = "etcdserver: can only promote a learner member which is in sync with leader";
+    assert_eq!(not_ready, (Code::FailedPrecondition, wanted.to_owned()));
+    new.signal(Signal::CONT);
+    let start = now();
+    while let Err(status) = promote(asked, learner.id).await {
+        assert_eq!(status.message(), wanted);
+        assert!(start.elapsed() < START_BOUND, "it never catches up");
+    }
+    assert_eq!(list(asked).await.iter().filter(|member| !member.is_learner).count(), 4);
 }
 
 #[tokio::test]

@@ -65,12 +65,11 @@ pub(super) const CLUSTERING: Section = Section {
             "refuse membership changes that would cost the quorum",
         ),
         used("max-learners", uint(1, 1_000), "1", "learners that a cluster may have"),
-        row(
+        used(
             "force-new-cluster",
             BOOL,
             "false",
-            "make the data of one member a cluster of its own",
-            Support::Missing("forcing a new cluster from old data is not supported yet"),
+            "go on alone with this member's data and drop all others, once their majority is lost",
         ),
     ],
 };

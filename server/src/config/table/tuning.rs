@@ -6,6 +6,10 @@ use super::partly::{auto_compaction, log_outputs};
 use super::{BOOL, DURATION, INT, LIST, MILLIS, TEXT, row, uint, used};
 
 const NO_BBOLT: Support = Support::Inert("there is no bbolt file here");
+/// Where etcd looks from time to time.
+const LOOKS_ALWAYS: Support =
+    Support::Inert("the leader looks at the members' versions all the time");
+
 const NO_OTHER_MEMBER: Support = Support::Inert("members are not compared with each other yet");
 const TRACING_MISSING: Support = Support::Missing("distributed tracing is not supported yet");
 const OWN_PACE: Support =
@@ -222,7 +226,7 @@ pub(super) const CHECKS: Section = Section {
     flags: &[
         row("corrupt-check-time", DURATION, "0s", "time between data checks", NO_OTHER_MEMBER),
         row("compact-hash-check-time", DURATION, "1m", "time between hash checks", NO_OTHER_MEMBER),
-        row("downgrade-check-time", DURATION, "5s", "time between checks", NO_OTHER_MEMBER),
+        row("downgrade-check-time", DURATION, "5s", "time between checks", LOOKS_ALWAYS),
         used("feature-gates", TEXT, "", "features to turn on or off: Name=true,..."),
     ],
 };

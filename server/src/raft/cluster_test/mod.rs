@@ -5,19 +5,22 @@ mod snapshots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use keelson_store::types::Revision;
 use openraft::raft::VoteRequest;
 use tokio::time::Instant;
 
-use super::change::{self, Change};
+use super::change::Change;
+use super::change_wire;
 use super::codec;
 use super::read_index::{Miss, confirm};
 use super::types::{ClusterId, MemberId, ProposalId, Vote};
+use super::version::{Agreed, Version};
 use super::wire::{self, ReadId};
 use crate::peer::{Call, Envelope, Refusal};
-use rig::{BOUND, CLUSTER, ELECTION, HEARTBEAT, REQUEST, Three, put};
+use rig::{BOUND, CLUSTER, ELECTION, HEARTBEAT, Net, Node, REQUEST, Three, node, put};
 
 /// What was forwarded is answered by its own entry, whatever becomes of the leader's word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,6 +111,46 @@ async fn a_leader_that_is_cut_off_steps_back() {
     three.all_at(3).await;
 }
 
+/// It knows the leader and the index, but not yet what stands there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_reads_when_it_has_what_was_committed() {
+    let three = Three::start().await;
+    let leader = three.leader(&three.ids()).await;
+    let follower = three.others(leader.id)[0];
+    three.net.withheld.lock().insert(follower.id);
+    put(&leader.proposer, "a".to_owned()).await;
+    let barrier = follower.raft.barrier(REQUEST);
+    let reading = tokio::spawn(async move { barrier.pass().await });
+    let others = leader.raft.barrier(REQUEST);
+    for _ in 0..10 {
+        others.pass().await.unwrap();
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+    assert_eq!(follower.store.view().revision(), Revision(1), "nothing has come");
+    assert!(!reading.is_finished(), "it would read what was");
+    three.net.withheld.lock().clear();
+    tokio::time::timeout(BOUND, reading).await.expect("it goes on").unwrap().unwrap();
+    assert_eq!(follower.store.view().revision(), Revision(2));
+}
+
+/// It cannot know of another one, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_forgets_a_leader_that_is_silent() {
+    let three = Three::start().await;
+    let leader = three.leader(&three.ids()).await.id;
+    let others = three.others(leader);
+    let (left, lost) = (others[0], others[1]);
+    three.net.cut.lock().extend([leader, lost.id]);
+    let start = Instant::now();
+    while left.raft.status().leader.is_some() {
+        assert!(start.elapsed() < BOUND, "it names {:?}", left.raft.status().leader);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    three.net.cut.lock().clear();
+    put(&left.proposer, "back".to_owned()).await;
+    three.all_at(2).await;
+}
+
 /// Who does not belong here is told why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_and_misled_members_are_refused() {
@@ -135,6 +178,26 @@ async fn foreign_and_misled_members_are_refused() {
     assert_eq!(foreign_proposal.unwrap_err().why, Refusal::Malformed, "of another proposer");
 }
 
+/// Whoever is alone by its log is told nothing by members that it does not know, be it that they
+/// lead others: it has not heard of their removal only because it has not applied it yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_alone_takes_nothing_from_strangers() {
+    let net = Arc::<Net>::default();
+    let (own, other) = (MemberId(1), MemberId(2));
+    let node = node(&net, own, &[own], 7).await;
+    tokio::time::timeout(BOUND, node.raft.recovered()).await.expect("it leads").unwrap();
+    let handler = net.handlers.lock().get(&own).cloned().unwrap();
+    let envelope = Envelope { cluster: CLUSTER, from: other, to: own };
+    let why = || handler.admit(&envelope).map_err(|refused| refused.why);
+    assert_eq!(why(), Err(Refusal::Unknown));
+    node.raft.publish("n", &[]).await.unwrap();
+    let peer_urls = vec!["http://h:1".to_owned()];
+    node.raft.change(Change::Add { id: other, learner: true, peer_urls }).await.unwrap();
+    assert_eq!(why(), Ok(()));
+    node.raft.change(Change::Remove(other)).await.unwrap();
+    assert_eq!(why(), Err(Refusal::Removed));
+}
+
 /// What reads well and comes from nobody.
 fn nonsense(call: Call) -> Bytes {
     let vote = VoteRequest::new(Vote::new(99, MemberId(9)), None);
@@ -148,9 +211,51 @@ fn nonsense(call: Call) -> Bytes {
         }
         Call::ReadIndex => wire::encode_read(ReadId { start: 1, number: 1 }),
         Call::Vote | Call::PreVote => wire::encode_vote_request(&vote),
-        Call::Reconfigure => change::encode_change(&Change::Remove(MemberId(1)), false),
+        Call::Reconfigure => change_wire::encode_change(&Change::Remove(MemberId(1)), false),
         Call::Heartbeat | Call::TransferLeader => Bytes::new(),
     }
+}
+
+/// The cluster has the version of its oldest server, and rises with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_agree_on_the_lowest_of_their_versions() {
+    let three = Three::start_with([7, 6, 7]).await;
+    let publish = async |node: &Node, minor| {
+        let version = Version::new(3, minor, 1);
+        let (name, client_urls) = (format!("{}", node.id), vec![]);
+        node.raft
+            .change(Change::Publish { id: node.id, name, client_urls, version })
+            .await
+            .unwrap();
+    };
+    let agreed = async |version, downgrade| {
+        let wanted = Agreed { version: Some(version), downgrade };
+        let start = Instant::now();
+        for node in &three.nodes {
+            while node.raft.agreed() != wanted {
+                let told = node.raft.agreed();
+                assert!(start.elapsed() < BOUND, "{told:?}, not {wanted:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let [six, seven] = [6, 7].map(|minor| Version::new(3, minor, 0));
+    for node in &three.nodes[..2] {
+        node.raft.publish("n", &[]).await.unwrap();
+    }
+    assert_eq!(three.nodes[0].raft.agreed().version, None, "one has not said what it is");
+    three.nodes[2].raft.publish("n", &[]).await.unwrap();
+    agreed(six, None).await;
+    publish(&three.nodes[1], 7).await;
+    agreed(seven, None).await;
+    // Down again only as it was told to, once all are; then it is over.
+    for node in &three.nodes {
+        publish(node, 6).await;
+    }
+    put(&three.nodes[0].proposer, "later".to_owned()).await;
+    agreed(seven, None).await;
+    three.nodes[1].raft.change(Change::Downgrade(Some(six))).await.unwrap();
+    agreed(six, None).await;
 }
 
 /// The lead goes to a member whose disk answers.

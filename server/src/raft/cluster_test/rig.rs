@@ -29,6 +29,7 @@ use crate::raft::reconfigure::ChangeRules;
 use crate::raft::snapshot::Stores;
 use crate::raft::start::RaftOptions;
 use crate::raft::types::{ClusterId, Member, MemberId};
+use crate::raft::version::Version;
 
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(50);
 pub(super) const ELECTION: Duration = Duration::from_millis(500);
@@ -42,6 +43,8 @@ pub(super) struct Net {
     pub(super) handlers: Mutex<BTreeMap<MemberId, Arc<dyn PeerHandler>>>,
     /// Members that nothing reaches and that reach nobody.
     pub(super) cut: Mutex<BTreeSet<MemberId>>,
+    /// Members that no entries reach, though calls do.
+    pub(super) withheld: Mutex<BTreeSet<MemberId>>,
     /// Answers to forwarded proposals that get lost on their way back.
     pub(super) answers_to_lose: AtomicUsize,
     /// Transfers of snapshots that break, each after as many frames from the leader.
@@ -68,6 +71,10 @@ impl Net {
     fn joins(&self, from: MemberId, to: MemberId) -> bool {
         let cut = self.cut.lock();
         !cut.contains(&from) && !cut.contains(&to)
+    }
+
+    fn delivers(&self, to: MemberId) -> bool {
+        !self.withheld.lock().contains(&to)
     }
 
     fn loses_answer(&self, call: Call) -> bool {
@@ -122,8 +129,12 @@ impl PeerTransport for Link {
         let (net, from) = (Arc::clone(&self.net), self.own);
         Box::pin(async move {
             let handler = net.reach(from, to)?;
+            if !net.delivers(to) {
+                return Err(PeerError::NotSent { to, why: "withheld".to_owned() });
+            }
             let there = Arc::clone(&net);
-            let requests = requests.take_while(move |_| future::ready(there.joins(from, to)));
+            let requests = requests
+                .take_while(move |_| future::ready(there.joins(from, to) && there.delivers(to)));
             let answers = handler.append(from, Box::pin(requests));
             let answers = answers
                 .map(move |answer| answer.map_err(|refused| PeerError::Refused { to, refused }))
@@ -278,11 +289,16 @@ pub(super) struct Three {
 
 impl Three {
     pub(super) async fn start() -> Self {
+        Self::start_with([7, 7, 7]).await
+    }
+
+    /// Each with a server of its own minor version.
+    pub(super) async fn start_with(minors: [u16; 3]) -> Self {
         let net = Arc::<Net>::default();
         let ids = [1, 2, 3].map(MemberId);
         let mut nodes = Vec::new();
-        for id in ids {
-            nodes.push(node(&net, id, &ids).await);
+        for (id, minor) in ids.into_iter().zip(minors) {
+            nodes.push(node(&net, id, &ids, minor).await);
         }
         for node in &nodes {
             let recovered = tokio::time::timeout(BOUND, node.raft.recovered()).await;
@@ -336,7 +352,7 @@ fn open(dir: &Path) -> Result<Arc<dyn Engine>, keelson_store::engine::Error> {
     Ok(Arc::new(MemoryEngine::new()))
 }
 
-async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId]) -> Node {
+pub(super) async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId], minor: u16) -> Node {
     let stall = Arc::<Stall>::default();
     let disk = StallDisk(FaultyDisk::new(id.0), Arc::clone(&stall));
     disk.create_dir_all(Path::new("/wal")).unwrap();
@@ -355,6 +371,8 @@ async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId]) -> Node {
         transport: Arc::new(Link { net: Arc::clone(net), own: id }),
         disk_pending: Arc::new(move || pending.pending()),
         write_here: Arc::default(),
+        version: Version::new(3, minor, 1),
+        force_new_cluster: false,
         changes: ChangeRules {
             strict: true,
             learners_max: 1,
