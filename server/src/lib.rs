@@ -8,5 +8,6 @@ pub mod observe;
 pub mod peer;
 pub mod raft;
 pub mod rpc;
+pub mod tls;
 pub mod transport;
 pub mod watch;

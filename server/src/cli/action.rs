@@ -112,10 +112,10 @@ mod tests {
         for (args, code, wanted) in [
             (&["--nope"][..], 2, "--nope: unknown flag\nRun with --help for all flags."),
             (
-                &["--name", "a", "--max-txn-ops=x", "--auto-tls"],
+                &["--name", "a", "--max-txn-ops=x", "--enable-log-rotation"],
                 2,
                 "2 settings are wrong:\n  \
-                 --auto-tls: TLS is not supported yet: use http URLs and leave it out\n  \
+                 --enable-log-rotation: log rotation is not supported yet\n  \
                  --max-txn-ops: must be a whole number from 1 to 1000000; got \"x\"\n\
                  Run with --help for all flags.",
             ),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::{ClusterMember, ClusterState};
+use super::transport_security::{TlsProtocol, TransportSecurity};
 use super::url::Url;
 
 /// All settings of a member. `Config::default()` is what a start without any flag gives.
@@ -27,6 +28,8 @@ pub struct Config {
     pub watch: Watch,
     /// Tokens and passwords.
     pub security: Security,
+    /// What is spoken on secured connections.
+    pub tls: TlsProtocol,
     /// Log lines.
     pub logging: Logging,
     /// Metrics.
@@ -88,6 +91,8 @@ pub struct Client {
     /// `--keelson-client-threads`: threads that serve clients, 0 to 1024; 0, the default, is one
     /// for each core.
     pub threads: usize,
+    /// Certificates of `https` URLs.
+    pub tls: TransportSecurity,
 }
 
 /// How other members reach a member.
@@ -101,6 +106,8 @@ pub struct Peer {
     pub read_timeout: Duration,
     /// `--raft-write-timeout`: a stuck write that ends a connection. Default 5 s.
     pub write_timeout: Duration,
+    /// Certificates of `https` URLs.
+    pub tls: TransportSecurity,
 }
 
 /// Elections, and how much of the log is kept.

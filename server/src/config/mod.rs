@@ -21,7 +21,9 @@ mod load;
 mod member_config;
 mod mistake;
 mod read;
+mod suites;
 mod table;
+mod transport_security;
 mod url;
 mod validate;
 mod value;
@@ -35,7 +37,9 @@ pub use member_config::{
     Logging, Member, Metrics, Peer, Raft, Security, Storage, Watch,
 };
 pub use mistake::{Mistake, Rejected};
+pub use suites::OFFERED as OFFERED_CIPHER_SUITES;
 pub use table::{SECTIONS, find};
+pub use transport_security::{TlsProtocol, TlsVersion, TransportSecurity};
 pub use url::{Scheme, Url};
 pub use value::Value;
 

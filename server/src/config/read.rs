@@ -53,12 +53,12 @@ impl Settings {
         text
     }
 
-    fn bool(&self, name: &str) -> bool {
+    pub(super) fn bool(&self, name: &str) -> bool {
         let Value::Bool(on) = self.value(name) else { panic!("{name} is not a boolean") };
         on
     }
 
-    fn uint<T: TryFrom<u64>>(&self, name: &str) -> T {
+    pub(super) fn uint<T: TryFrom<u64>>(&self, name: &str) -> T {
         let Value::Uint(number) = self.value(name) else { panic!("{name} is not a number") };
         T::try_from(number).ok().expect("the bounds in the table fit the type")
     }
@@ -73,7 +73,7 @@ impl Settings {
         span
     }
 
-    fn list(&self, name: &str) -> Vec<String> {
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         let Value::List(parts) = self.value(name) else { panic!("{name} is not a list") };
         parts
     }
@@ -100,6 +100,7 @@ impl Settings {
                 auth_token_ttl: Duration::from_secs(self.uint("auth-token-ttl")),
                 bcrypt_cost: self.uint("bcrypt-cost"),
             },
+            tls: self.tls_protocol(),
             logging: self.logging(),
             metrics: Metrics {
                 extensive: self.text("metrics") == "extensive",
@@ -155,6 +156,7 @@ impl Settings {
             cors: AllowList::of(&self.list("cors")),
             host_whitelist: AllowList::of(&self.list("host-whitelist")),
             threads: self.uint("keelson-client-threads"),
+            tls: self.client_security(),
         }
     }
 
@@ -164,6 +166,7 @@ impl Settings {
             advertise_urls: self.urls("initial-advertise-peer-urls"),
             read_timeout: self.duration("raft-read-timeout"),
             write_timeout: self.duration("raft-write-timeout"),
+            tls: self.peer_security(),
         }
     }
 

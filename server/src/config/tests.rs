@@ -268,23 +268,9 @@ fn urls_of_one_member() {
     assert_eq!(config.member.data_dir, PathBuf::from("infra0.etcd"));
 }
 
-const TLS: &str = "TLS is not supported yet: use http URLs and leave it out";
-
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (arg, why) in [
-        ("--cert-file=/c", TLS),
-        ("--key-file=/c", TLS),
-        ("--trusted-ca-file=/c", TLS),
-        ("--client-crl-file=/c", TLS),
-        ("--client-cert-auth", TLS),
-        ("--auto-tls", TLS),
-        ("--peer-auto-tls=true", TLS),
-        ("--peer-client-cert-auth", TLS),
-        ("--peer-cert-allowed-cn=x", TLS),
-        ("--peer-skip-client-san-verification", TLS),
-        ("--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA", TLS),
-        ("--tls-min-version=TLS1.3", TLS),
         (
             "--discovery-endpoints=http://x:1",
             "discovery of other members is not supported yet: name them in --initial-cluster",
@@ -300,13 +286,12 @@ fn what_is_not_supported_is_refused_by_name() {
             "a listener for HTTP alone is not supported yet: both share --listen-client-urls",
         ),
         (
-            "--listen-peer-urls=https://127.0.0.1:9",
-            "https://127.0.0.1:9: TLS is not supported yet: use http",
+            "--listen-peer-urls=unix://s",
+            "unix://s: Unix sockets are not supported yet: use http or https",
         ),
-        ("--listen-peer-urls=unix://s", "unix://s: Unix sockets are not supported yet: use http"),
         (
             "--listen-metrics-urls=unixs://s",
-            "unixs://s: Unix sockets are not supported yet: use http",
+            "unixs://s: Unix sockets are not supported yet: use http or https",
         ),
         ("--auth-token=jwt,pub-key=a", "JWT tokens are not supported yet: use simple"),
         ("--auth-token=other", "must be \"simple\""),
@@ -398,14 +383,14 @@ fn all_mistakes_are_found_at_once() {
         "--log-level=loud",
         "--watch-progress-notify-interval=0s",
         "--keelson-wal-segment-bytes=1048576",
-        "--auto-tls",
+        "--enable-log-rotation",
         "--unheard-of",
     ]);
     assert_eq!(
         found,
         [
             "--unheard-of: unknown flag",
-            &format!("--auto-tls: {TLS}"),
+            "--enable-log-rotation: log rotation is not supported yet",
             "--listen-peer-urls: \"nonsense\" is not a URL of the form http://host:port",
             "--log-level: must be one of \"debug\", \"info\", \"warn\", \"error\", \"dpanic\", \"panic\", \"fatal\"; got \"loud\"",
             "--max-txn-ops: must be a whole number from 1 to 1000000; got \"0\"",
@@ -514,11 +499,129 @@ fn a_file_replaces_all_other_sources() {
     assert_eq!(bad.exit_code(), 1);
     assert_eq!(
         bad.mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>(),
-        [format!("cert-file (in the file): {TLS}"), "--name: must not be empty".to_owned()]
+        ["--name: must not be empty", "--cert-file: needs --key-file too"]
     );
     let by_env = Sources::new([], [("ETCD_CONFIG_FILE".into(), "x.yaml".into())]);
     let loaded = load(by_env, &|_| Ok("name: g".into())).unwrap();
     assert_eq!(loaded.config.member.name, "g");
+}
+
+#[test]
+fn tls_of_both_sides() {
+    let own = ["--cert-file=/c", "--key-file=/k", "--listen-client-urls=https://127.0.0.1:1"];
+    let more = [
+        "--advertise-client-urls=https://a:1",
+        "--trusted-ca-file=/ca",
+        "--client-crl-file=/crl",
+        "--client-cert-allowed-hostname=a,b",
+        "--cipher-suites=TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_AES_128_GCM_SHA256",
+        "--tls-max-version=TLS1.2",
+        "--listen-peer-urls=https://127.0.0.1:2",
+        "--peer-auto-tls",
+        "--self-signed-cert-validity=3",
+        "--client-cert-file=/unused",
+    ];
+    let config = config(&[&own[..], &more].concat());
+    let client = &config.client.tls;
+    assert_eq!(client.cert_file, Some("/c".into()));
+    assert_eq!(client.key_file, Some("/k".into()));
+    assert_eq!(client.trusted_ca_file, Some("/ca".into()));
+    assert_eq!(client.crl_file, Some("/crl".into()));
+    assert_eq!(client.allowed_hostname, ["a", "b"]);
+    assert_eq!(client.client_cert_file, None, "it has no use");
+    assert!(config.peer.tls.auto && !client.auto && !config.peer.tls.skip_client_san_verification);
+    assert_eq!(config.tls.cipher_suites, ["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"]);
+    assert_eq!(
+        (config.tls.min_version, config.tls.max_version),
+        (TlsVersion::Tls12, TlsVersion::Tls12)
+    );
+    assert_eq!(config.tls.self_signed_years, 3);
+}
+
+#[test]
+fn tls_that_cannot_work_is_refused() {
+    let suites = OFFERED_CIPHER_SUITES.join(", ");
+    for (args, expected) in [
+        (&["--cert-file=/c"][..], "--cert-file: needs --key-file too".to_owned()),
+        (&["--peer-key-file=/k"], "--peer-key-file: needs --peer-cert-file too".to_owned()),
+        (
+            &["--peer-client-cert-file=/k"],
+            "--peer-client-cert-file: needs --peer-client-key-file too".to_owned(),
+        ),
+        (
+            &["--client-cert-auth"],
+            "--client-cert-auth: needs --trusted-ca-file, or no certificate is checked".to_owned(),
+        ),
+        (
+            &["--client-crl-file=/c"],
+            "--client-crl-file: needs --trusted-ca-file, or no certificate is checked".to_owned(),
+        ),
+        (
+            &["--peer-cert-allowed-cn=a", "--peer-auto-tls"],
+            "--peer-cert-allowed-cn: needs --peer-trusted-ca-file, or no certificate is checked"
+                .to_owned(),
+        ),
+        (
+            &[
+                "--peer-cert-allowed-cn=a",
+                "--peer-cert-allowed-hostname=b",
+                "--peer-trusted-ca-file=c",
+            ],
+            "--peer-cert-allowed-cn: excludes --peer-cert-allowed-hostname: give one of them"
+                .to_owned(),
+        ),
+        (
+            &["--listen-peer-urls=https://127.0.0.1:9"],
+            "--listen-peer-urls: https://127.0.0.1:9 needs --peer-cert-file and --peer-key-file, \
+             or --peer-auto-tls"
+                .to_owned(),
+        ),
+        (
+            &["--listen-metrics-urls=https://127.0.0.1:9"],
+            "--listen-metrics-urls: https://127.0.0.1:9 needs --cert-file and --key-file, or \
+             --auto-tls"
+                .to_owned(),
+        ),
+        (
+            &["--initial-cluster=default=http://localhost:2380,b=https://127.0.0.1:9"],
+            "--initial-cluster: https://127.0.0.1:9 needs --peer-trusted-ca-file, the authorities \
+             that other members' certificates are checked against, or --peer-auto-tls"
+                .to_owned(),
+        ),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "--tls-max-version: must not be older than --tls-min-version".to_owned(),
+        ),
+        (
+            &["--tls-min-version=TLS1.3", &format!("--cipher-suites={}", OFFERED_CIPHER_SUITES[0])],
+            "--cipher-suites: has no meaning for TLS 1.3, which --tls-min-version demands: leave \
+             it out"
+                .to_owned(),
+        ),
+        (
+            &["--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA"],
+            format!(
+                "--cipher-suites: TLS_RSA_WITH_AES_128_CBC_SHA is not offered, as it has no \
+                 forward secrecy or is in CBC mode: leave it out; there are {suites}"
+            ),
+        ),
+        (
+            &["--cipher-suites=TLS_ECDHE_RSA_WITH_RC4_128_SHA"],
+            format!(
+                "--cipher-suites: TLS_ECDHE_RSA_WITH_RC4_128_SHA is broken and not offered: leave \
+                 it out; there are {suites}"
+            ),
+        ),
+        (
+            &["--cipher-suites=AES"],
+            format!(
+                "--cipher-suites: \"AES\" is no cipher suite that is known here; there are {suites}"
+            ),
+        ),
+        (&["--key-file=a\0b"], "--key-file: a path must not contain a zero byte".to_owned()),
+    ] {
+        assert!(mistakes(args).contains(&expected), "{args:?}: {:?}", mistakes(args));
+    }
 }
 
 fn word() -> impl Strategy<Value = OsString> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::member_config::{Client, Config, LogOutput, Member, Peer, Raft};
 use super::mistake::Mistake;
 use super::read::Settings;
+use super::transport_security;
 use super::url::{Scheme, Url};
 
 /// An election must outlast this many heartbeats, so that one lost packet does not start it.
@@ -29,6 +30,7 @@ pub(super) fn config(config: &Config) -> Vec<Mistake> {
     peer(&config.peer, &mut found);
     listen_urls("--listen-metrics-urls", &config.metrics.listen_urls, &mut found);
     ports_apart(config, &mut found);
+    transport_security::validate(config, &mut found);
     raft(&config.raft, &mut found);
     storage(config, &mut found);
     if config.watch.progress_notify_interval.is_zero() {

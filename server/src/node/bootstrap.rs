@@ -15,7 +15,7 @@ use super::boot::BootError;
 use super::identity::Identity;
 use super::peers::own_version;
 use crate::config::{ClusterMember, ClusterState, Config, Url};
-use crate::peer::{RemoteCluster, ask_members};
+use crate::peer::{Dialer, RemoteCluster, ask_members};
 use crate::raft::{Member, MemberId};
 
 /// How long another member may take to say who the members are.
@@ -29,7 +29,10 @@ const ASK_ROUNDS_MAX: usize = 5;
 const ASK_PAUSE: Duration = Duration::from_millis(500);
 
 /// The identity of a member that has none on disk; `None` for one that has.
-pub(super) async fn new_identity(config: &Config) -> Result<Option<Identity>, BootError> {
+pub(super) async fn new_identity(
+    config: &Config,
+    dialer: &Dialer,
+) -> Result<Option<Identity>, BootError> {
     let member = config.member.data_dir.join("member");
     if Identity::read(&RealDisk, &member)?.is_some() {
         return Ok(None);
@@ -40,12 +43,12 @@ pub(super) async fn new_identity(config: &Config) -> Result<Option<Identity>, Bo
     match config.member.initial_cluster_state {
         ClusterState::New => {
             let identity = founding(config);
-            if let Some(cluster) = ask_others(config).await {
+            if let Some(cluster) = ask_others(config, dialer).await {
                 check_not_known(&cluster, identity.member_id)?;
             }
             Ok(Some(identity))
         }
-        ClusterState::Existing => join(config).await.map(Some),
+        ClusterState::Existing => join(config, dialer).await.map(Some),
     }
 }
 
@@ -71,7 +74,7 @@ pub(super) fn founders(config: &Config) -> BTreeMap<MemberId, Member> {
 }
 
 /// Asks the cluster that runs who this member is to be.
-async fn join(config: &Config) -> Result<Identity, BootError> {
+async fn join(config: &Config, dialer: &Dialer) -> Result<Identity, BootError> {
     let mut own = text(&config.peer.advertise_urls);
     own.sort_unstable();
     let mut found = None;
@@ -79,7 +82,7 @@ async fn join(config: &Config) -> Result<Identity, BootError> {
         if round > 0 {
             tokio::time::sleep(ASK_PAUSE).await;
         }
-        let Some(cluster) = ask_others(config).await else { continue };
+        let Some(cluster) = ask_others(config, dialer).await else { continue };
         let member = cluster.members.iter().find(|member| {
             let mut urls = member.peer_urls.clone();
             urls.sort_unstable();
@@ -117,10 +120,10 @@ fn check_not_known(cluster: &RemoteCluster, id: MemberId) -> Result<(), BootErro
 }
 
 /// What the first of the others to answer says.
-async fn ask_others(config: &Config) -> Option<RemoteCluster> {
+async fn ask_others(config: &Config, dialer: &Dialer) -> Option<RemoteCluster> {
     let others = config.member.initial_cluster.iter().filter(|m| m.name != config.member.name);
     for url in others.flat_map(|member| &member.peer_urls) {
-        match ask_members(&url.to_string(), ASK_TIMEOUT).await {
+        match ask_members(dialer, &url.to_string(), ASK_TIMEOUT).await {
             Ok(cluster) => return Some(cluster),
             Err(error) => tracing::debug!(%error, "asking for the members of the cluster"),
         }

@@ -167,7 +167,7 @@ fn kv_limits(config: &Config) -> KvLimits {
     }
 }
 
-fn serve_options(config: &Config) -> ServeOptions {
+pub(super) fn serve_options(config: &Config) -> ServeOptions {
     ServeOptions {
         max_concurrent_streams: config.client.max_concurrent_streams,
         keepalive_interval: config.client.keepalive_interval,

@@ -18,6 +18,7 @@ mod identity;
 mod peers;
 mod probe;
 mod run;
+mod secured;
 mod wal_timing;
 
 pub use boot::BootError;

@@ -10,14 +10,14 @@ use tokio::task::JoinHandle;
 
 use super::clients::request_timeout;
 use super::identity::Identity;
+use super::secured::Listening;
 use super::wal_timing::WalTiming;
 use crate::cli::ETCD_VERSION;
 use crate::config::Config;
-use crate::peer::{self, GrpcTransport, PeerHandler, PeerHttp};
+use crate::peer::{self, Dialer, GrpcTransport, PeerHandler, PeerHttp};
 use crate::raft::{
     ChangeRules, LogKeep, Member, MemberId, RaftHandle, RaftOptions, Stores, Version, WriteHere,
 };
-use crate::transport::{Acceptor, Connections};
 
 /// The version of this server, as a number.
 pub(super) fn own_version() -> Version {
@@ -28,6 +28,7 @@ pub(super) fn own_version() -> Version {
 pub(super) fn raft_options(
     config: &Config,
     identity: &Identity,
+    dialer: Dialer,
     founders: BTreeMap<MemberId, Member>,
     stores: Arc<Stores>,
     timing: Arc<WalTiming>,
@@ -40,7 +41,7 @@ pub(super) fn raft_options(
         id,
         founders,
         start: RandomState::new().hash_one("keelson start"),
-        transport: Arc::new(GrpcTransport::new(cluster, id, election_timeout)),
+        transport: Arc::new(GrpcTransport::new(cluster, id, dialer, election_timeout)),
         disk_pending: Arc::new(move || timing.pending()),
         write_here,
         version: own_version(),
@@ -76,8 +77,7 @@ impl PeerListener {
         identity: &Identity,
         raft: RaftHandle,
         handler: Arc<dyn PeerHandler>,
-        acceptor: Acceptor,
-        connections: Connections,
+        (acceptor, mut connections): Listening,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let rows = raft.clone();
@@ -92,8 +92,13 @@ impl PeerListener {
         };
         let keepalive = config.raft.election_timeout;
         tracing::info!(addresses = ?acceptor.addresses(), "listening for other members");
-        let serving =
-            peer::serve(handler, Arc::new(http), keepalive, connections, stopping.clone());
+        let serving = peer::serve(
+            handler,
+            Arc::new(http),
+            keepalive,
+            connections.remove(0),
+            stopping.clone(),
+        );
         let tasks = [tokio::spawn(serving), tokio::spawn(acceptor.run(stopping))];
         Self { stop, tasks }
     }

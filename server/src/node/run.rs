@@ -1,29 +1,35 @@
 //! Runs a node from boot to a clean stop.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use keelson_store::Store;
+use keelson_store::types::Revision;
 use keelson_wal::Wal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::boot::{BootError, Booted, boot};
 use super::bootstrap;
 use super::clients::{self, Clients};
 use super::compactor::Compactor;
 use super::gauges;
+use super::identity::Identity;
 use super::peers::{self, PeerListener};
 use super::probe::NodeProbe;
+use super::secured::{Listeners, Listening, Secured};
 use super::wal_timing::WalTiming;
-use crate::config::{Config, Url};
+use crate::config::Config;
 use crate::http::HttpState;
 use crate::observe::log::{Log, LogError};
 use crate::observe::metrics::Metrics;
+use crate::peer::Dialer;
 use crate::raft::{RaftHandle, StartError, WriteHere};
-use crate::transport::{self, Acceptor};
+use crate::tls::TlsError;
+use crate::transport;
 
 /// How long the end waits for its last log lines to be written.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
@@ -41,6 +47,9 @@ pub enum NodeError {
     /// It did not boot.
     #[error(transparent)]
     Boot(#[from] BootError),
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Raft did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -99,123 +108,172 @@ async fn serve(config: &Config, notes: &[String], log: &Log) -> Result<(), NodeE
     for note in notes {
         tracing::warn!(note, "a setting has no effect");
     }
-    let addresses = listen_addresses(&config.client.listen_urls).map_err(NodeError::Listen)?;
-    let runtimes = clients::runtimes(config);
-    let (acceptor, connections) = Acceptor::bind(&addresses, runtimes, config.client.reuse_port)
-        .map_err(NodeError::Listen)?;
-
-    let addresses = listen_addresses(&config.metrics.listen_urls).map_err(NodeError::Listen)?;
-    let (metrics_acceptor, mut metrics_connections) =
-        Acceptor::bind(&addresses, 1, config.client.reuse_port).map_err(NodeError::Listen)?;
-
-    let addresses = listen_addresses(&config.peer.listen_urls).map_err(NodeError::ListenPeers)?;
-    let (peer_acceptor, mut peer_connections) =
-        Acceptor::bind(&addresses, 1, config.client.reuse_port).map_err(NodeError::ListenPeers)?;
-
-    let metrics = Arc::new(Metrics::new(config.metrics.extensive));
-    let write_here = Arc::new(WriteHere::default());
-    let timing = Arc::new(WalTiming::new(Arc::clone(&metrics), Arc::clone(&write_here)));
+    let secured = Secured::load(config)?;
+    let Listeners { clients, metrics, peers } = Listeners::bind(config, &secured)?;
+    let dialer = Dialer::new(secured.peers);
     let new = tokio::select! {
-        new = bootstrap::new_identity(config) => new?,
+        new = bootstrap::new_identity(config, &dialer) => new?,
         () = stop_signal.received() => return Ok(()),
     };
-    let Booted { identity, founders, wal, stores, store, applier } =
-        boot(config, new, Some(Arc::clone(&timing) as _))?;
-    let identity = Arc::new(identity);
-    let options = peers::raft_options(config, &identity, founders, stores, timing, write_here);
-    let (raft, handler) = RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
-    let peers = PeerListener::start(
-        config,
-        &identity,
-        raft.clone(),
-        handler,
-        peer_acceptor,
-        peer_connections.remove(0),
-    );
-    let (compactor, removed) = Compactor::start(store.clone()).map_err(NodeError::System)?;
-
-    let client_urls = bootstrap::text(&config.client.advertise_urls);
-    let starting = async {
-        raft.recovered().await?;
-        raft.publish(&config.member.name, &client_urls).await?;
-        raft.version_agreed().await;
-        Ok::<_, StartError>(())
-    };
-    let early_end = tokio::select! {
-        started = starting => {
-            started?;
-            None
-        }
-        end = End::of(&raft, &mut stop_signal) => Some(end),
-    };
-    if let Some(end) = early_end {
-        compactor.stop();
-        return end.finish(&raft, &wal, peers).await;
+    let node = Node::start(config, new, dialer, peers).await?;
+    if let Some(end) = node.recover(config, &mut stop_signal).await? {
+        return node.finish(end).await;
     }
-    tracing::info!(name = config.member.name, "published local member to cluster through raft");
+    let serving = Serving::start(config, &node, log, clients, metrics)?;
+    let end = End::of(&node.raft, &mut stop_signal).await;
+    tracing::info!("stopping");
+    if matches!(end, End::Asked) {
+        // While clients are still served: what arrives meanwhile goes to the next leader.
+        node.raft.hand_over().await;
+    }
+    serving.stop().await;
+    node.finish(end).await
+}
 
-    let (stop, stopping) = watch::channel(false);
+/// A member among the others, whether or not it serves clients.
+struct Node {
+    identity: Arc<Identity>,
+    metrics: Arc<Metrics>,
+    wal: Wal,
+    store: Store,
+    raft: RaftHandle,
+    peers: PeerListener,
+    compactor: Compactor,
+    removed: watch::Receiver<Revision>,
+}
+
+impl Node {
+    /// Opens what is on disk, and takes part in the cluster.
+    async fn start(
+        config: &Config,
+        new: Option<Identity>,
+        dialer: Dialer,
+        listening: Listening,
+    ) -> Result<Self, NodeError> {
+        let metrics = Arc::new(Metrics::new(config.metrics.extensive));
+        let write_here = Arc::new(WriteHere::default());
+        let timing = Arc::new(WalTiming::new(Arc::clone(&metrics), Arc::clone(&write_here)));
+        let Booted { identity, founders, wal, stores, store, applier } =
+            boot(config, new, Some(Arc::clone(&timing) as _))?;
+        let identity = Arc::new(identity);
+        let options =
+            peers::raft_options(config, &identity, dialer, founders, stores, timing, write_here);
+        let (raft, handler) =
+            RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
+        let peers = PeerListener::start(config, &identity, raft.clone(), handler, listening);
+        let (compactor, removed) = Compactor::start(store.clone()).map_err(NodeError::System)?;
+        Ok(Self { identity, metrics, wal, store, raft, peers, compactor, removed })
+    }
+
+    /// Comes to where the cluster is, and is published in it; the end, if that comes first.
+    async fn recover(
+        &self,
+        config: &Config,
+        stop_signal: &mut StopSignal,
+    ) -> Result<Option<End>, NodeError> {
+        let client_urls = bootstrap::text(&config.client.advertise_urls);
+        let starting = async {
+            self.raft.recovered().await?;
+            self.raft.publish(&config.member.name, &client_urls).await?;
+            self.raft.version_agreed().await;
+            Ok::<_, StartError>(())
+        };
+        tokio::select! {
+            started = starting => started?,
+            end = End::of(&self.raft, stop_signal) => return Ok(Some(end)),
+        }
+        tracing::info!(name = config.member.name, "published local member to cluster through raft");
+        Ok(None)
+    }
+
+    async fn finish(self, end: End) -> Result<(), NodeError> {
+        self.compactor.stop();
+        end.finish(&self.raft, &self.wal, self.peers).await
+    }
+}
+
+/// The listeners of clients and of metrics, at work.
+struct Serving {
+    stop: watch::Sender<bool>,
+    clients: clients::Serving,
+    tasks: [JoinHandle<()>; 3],
+}
+
+impl Serving {
+    fn start(
+        config: &Config,
+        node: &Node,
+        log: &Log,
+        (acceptor, connections): Listening,
+        (metrics_acceptor, mut metrics_connections): Listening,
+    ) -> Result<Self, NodeError> {
+        let (stop, stopping) = watch::channel(false);
+        let http = Arc::new(http_state(config, node, log));
+        let plain = transport::run_plain(
+            Arc::clone(&http),
+            clients::serve_options(config),
+            metrics_connections.remove(0),
+            stopping.clone(),
+        );
+        let clients = Clients {
+            identity: Arc::clone(&node.identity),
+            raft: node.raft.clone(),
+            store: node.store.clone(),
+            http,
+            metrics: Arc::clone(&node.metrics),
+            removed: node.removed.clone(),
+            stopping: stopping.clone(),
+        }
+        .start(config, connections)?;
+        let shown = acceptor.addresses();
+        let tasks = [
+            tokio::spawn(plain),
+            tokio::spawn(acceptor.run(stopping.clone())),
+            tokio::spawn(metrics_acceptor.run(stopping)),
+        ];
+        tracing::info!(
+            member_id = %node.identity.member_id,
+            cluster_id = %node.identity.cluster_id,
+            addresses = ?shown,
+            "ready to serve client requests"
+        );
+        Ok(Self { stop, clients, tasks })
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a listener ended in a panic");
+            }
+        }
+        self.clients.join().await;
+    }
+}
+
+/// What the pages of HTTP are made of; the metrics follow the node from here on.
+fn http_state(config: &Config, node: &Node, log: &Log) -> HttpState {
     gauges::follow(
-        &metrics,
-        &identity,
-        raft.clone(),
-        store.clone(),
+        &node.metrics,
+        &node.identity,
+        node.raft.clone(),
+        node.store.clone(),
         clients::quota_bytes(config),
         log.clone(),
     );
     let probe = NodeProbe {
-        identity: Arc::clone(&identity),
-        raft: raft.clone(),
-        barrier: raft.barrier(clients::request_timeout(config)),
-        store: store.clone(),
+        identity: Arc::clone(&node.identity),
+        raft: node.raft.clone(),
+        barrier: node.raft.barrier(clients::request_timeout(config)),
+        store: node.store.clone(),
     };
-    let http = Arc::new(HttpState {
+    HttpState {
         probe: Arc::new(probe),
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::clone(&node.metrics),
         cors: config.client.cors.clone(),
         hosts: config.client.host_whitelist.clone(),
         command_line: std::env::args().collect(),
-    });
-    let watching = tokio::spawn(transport::run_plain(
-        Arc::clone(&http),
-        metrics_connections.remove(0),
-        stopping.clone(),
-    ));
-    let clients = Clients {
-        identity: Arc::clone(&identity),
-        raft: raft.clone(),
-        store: store.clone(),
-        http,
-        metrics,
-        removed,
-        stopping: stopping.clone(),
     }
-    .start(config, connections)?;
-    let shown = acceptor.addresses();
-    let accepting = tokio::spawn(acceptor.run(stopping.clone()));
-    let metrics_accepting = tokio::spawn(metrics_acceptor.run(stopping));
-    tracing::info!(
-        member_id = %identity.member_id,
-        cluster_id = %identity.cluster_id,
-        addresses = ?shown,
-        "ready to serve client requests"
-    );
-
-    let end = End::of(&raft, &mut stop_signal).await;
-    tracing::info!("stopping");
-    if matches!(end, End::Asked) {
-        // While clients are still served: what arrives meanwhile goes to the next leader.
-        raft.hand_over().await;
-    }
-    stop.send_replace(true);
-    for task in [accepting, metrics_accepting, watching] {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a listener ended in a panic");
-        }
-    }
-    clients.join().await;
-    compactor.stop();
-    end.finish(&raft, &wal, peers).await
 }
 
 /// Why a node stops.
@@ -286,16 +344,4 @@ impl StopSignal {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-fn listen_addresses(urls: &[Url]) -> io::Result<Vec<SocketAddr>> {
-    let address = |url: &Url| {
-        url.bind_address().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("{url} names no address"))
-        })
-    };
-    let mut all = urls.iter().map(address).collect::<io::Result<Vec<_>>>()?;
-    all.sort_unstable();
-    all.dedup();
-    Ok(all)
 }

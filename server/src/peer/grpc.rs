@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::connect::Dialer;
 use super::link::{Lane, Link};
 use super::message::{Call, PeerError, Refusal, Refused};
 use super::transport::{Answers, PeerTransport, Requests};
@@ -29,6 +30,7 @@ pub(super) const REFUSAL_HEADER: &str = "keelson-refusal";
 pub struct GrpcTransport {
     cluster: ClusterId,
     own: MemberId,
+    dialer: Dialer,
     patience: Duration,
     links: Mutex<BTreeMap<MemberId, Arc<Link>>>,
 }
@@ -37,13 +39,14 @@ impl GrpcTransport {
     /// A transport for a member. Connecting takes `patience` at the most, and a connection that is
     /// silent for twice that long is given up.
     #[must_use]
-    pub fn new(cluster: ClusterId, own: MemberId, patience: Duration) -> Self {
-        Self { cluster, own, patience, links: Mutex::default() }
+    pub fn new(cluster: ClusterId, own: MemberId, dialer: Dialer, patience: Duration) -> Self {
+        Self { cluster, own, dialer, patience, links: Mutex::default() }
     }
 
     fn link(&self, to: MemberId) -> Arc<Link> {
         let mut links = self.links.lock();
-        Arc::clone(links.entry(to).or_insert_with(|| Arc::new(Link::new(self.patience))))
+        let link = || Arc::new(Link::new(self.dialer.clone(), self.patience));
+        Arc::clone(links.entry(to).or_insert_with(link))
     }
 
     fn request<T>(&self, to: MemberId, body: T) -> Request<T> {

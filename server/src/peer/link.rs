@@ -7,7 +7,7 @@ use keelson_api::peer::peer_client::PeerClient;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 
-use super::connect::Connector;
+use super::connect::{Connector, Dialer};
 use super::message::Call;
 
 /// One message at the most: a piece of the log as replication reads it (4 MiB), which a single
@@ -57,9 +57,9 @@ pub(super) struct Link {
 impl Link {
     /// A silent connection is given up after twice `patience`: the other machine may be gone
     /// without a word.
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(dialer: Dialer, patience: Duration) -> Self {
         let peer_urls = Arc::new(Mutex::new(Vec::new()));
-        let connector = Connector::new(Arc::clone(&peer_urls));
+        let connector = Connector::new(dialer, Arc::clone(&peer_urls));
         let lanes = Lane::ALL.map(|_| {
             // The name stands for whichever of the member's URLs answers.
             let channel = Endpoint::from_static("http://peer")

@@ -9,10 +9,8 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keelson_api::peer::peer_server::PeerServer;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tonic::codegen::Service;
 
@@ -20,12 +18,7 @@ use super::link::FRAME_BYTES_MAX;
 use super::service::PeerService;
 use super::transport::PeerHandler;
 use crate::raft::{Agreed, ClusterId, Member, MemberId};
-use crate::transport::{
-    ConnectionError, Connections, Cork, Corked, Protocol, run_connections, sniff,
-};
-
-/// A connection must have said what it speaks, and an HTTP/1.1 request its headers, by then.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::transport::{self, AtStop, Connections, Http, HttpOptions};
 
 /// Flow-control window of a stream, the counterpart of the sender's.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
@@ -60,7 +53,6 @@ type Body = UnsyncBoxBody<Bytes, tonic::Status>;
 struct Listener {
     service: PeerServer<PeerService>,
     http: Arc<PeerHttp>,
-    keepalive: Duration,
 }
 
 /// Serves the connections of the peer URLs on the current runtime until `stop` turns true. A
@@ -75,81 +67,27 @@ pub async fn serve(
     let service = PeerServer::new(PeerService { handler })
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
-    let listener = Listener { service, http, keepalive };
-    let stopping = stop.clone();
-    run_connections(connections, stop, move |socket| {
-        listener.clone().connection(socket, stopping.clone())
+    let listener = Listener { service, http };
+    let http = Http::new(HttpOptions {
+        stream_window_bytes: STREAM_WINDOW_BYTES,
+        connection_window_bytes: STREAM_WINDOW_BYTES,
+        streams_max: STREAMS_MAX,
+        keepalive_interval: keepalive,
+        keepalive_timeout: keepalive,
+        // An open append stream never ends by itself: the connection goes with it.
+        at_stop: AtStop::Drop,
+    });
+    transport::serve(connections, http, stop, move || {
+        let listener = listener.clone();
+        service_fn(move |request| {
+            let listener = listener.clone();
+            async move { Ok::<_, Infallible>(listener.answer(request).await) }
+        })
     })
     .await;
 }
 
 impl Listener {
-    async fn connection(self, mut socket: TcpStream, stop: watch::Receiver<bool>) {
-        let Ok(Ok((protocol, replay))) =
-            tokio::time::timeout(HELLO_TIMEOUT, sniff(&mut socket)).await
-        else {
-            return;
-        };
-        let cork = Cork::new(socket, replay);
-        let ended = match protocol {
-            Protocol::Http2 => self.http2(cork, stop).await,
-            Protocol::Http1 => self.http1(cork, stop).await,
-        };
-        if let Err(error) = ended {
-            tracing::debug!(error, "a peer connection ended early");
-        }
-    }
-
-    async fn http2(
-        self,
-        cork: Cork<TcpStream>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), ConnectionError> {
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(STREAM_WINDOW_BYTES)
-            .max_concurrent_streams(STREAMS_MAX)
-            .keep_alive_interval(self.keepalive)
-            .keep_alive_timeout(self.keepalive)
-            .serve_connection(
-                TokioIo::new(cork.clone()),
-                service_fn(move |request| {
-                    let listener = self.clone();
-                    async move { Ok::<_, Infallible>(listener.answer(request).await) }
-                }),
-            );
-        let mut corked = Corked::new(connection, cork);
-        tokio::select! {
-            ended = &mut corked => return ended,
-            // An open append stream never ends by itself: the connection goes with it.
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-        Ok(())
-    }
-
-    async fn http1(
-        self,
-        cork: Cork<TcpStream>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), ConnectionError> {
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HELLO_TIMEOUT)
-            .serve_connection(
-                TokioIo::new(cork.clone()),
-                service_fn(move |request| {
-                    let listener = self.clone();
-                    async move { Ok::<_, Infallible>(listener.answer(request).await) }
-                }),
-            );
-        let mut corked = Corked::new(connection, cork);
-        tokio::select! {
-            ended = &mut corked => ended,
-            _ = stop.wait_for(|stop| *stop) => Ok(()),
-        }
-    }
-
     async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
         let grpc = request
             .headers()

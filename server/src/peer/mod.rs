@@ -21,6 +21,7 @@ mod remote;
 mod service;
 mod transport;
 
+pub use connect::Dialer;
 pub use grpc::GrpcTransport;
 pub use listener::{PeerHttp, serve};
 pub use message::{Call, Envelope, PeerError, Refusal, Refused};

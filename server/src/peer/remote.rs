@@ -8,7 +8,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 
-use super::connect::open;
+use super::connect::{Dialer, Speak};
 use crate::raft::{ClusterId, MemberId, Version};
 
 /// A list of members is small; more than this is something else.
@@ -62,9 +62,14 @@ pub enum RemoteError {
 ///
 /// # Errors
 /// It does not answer within `timeout`, or not with a list of members.
-pub async fn ask_members(url: &str, timeout: Duration) -> Result<RemoteCluster, RemoteError> {
+pub async fn ask_members(
+    dialer: &Dialer,
+    url: &str,
+    timeout: Duration,
+) -> Result<RemoteCluster, RemoteError> {
     let io = |source| RemoteError::Io { url: url.to_owned(), source };
-    let asking = async { Ok((get(url, "/members").await?, get(url, "/version").await?)) };
+    let asking =
+        async { Ok((get(dialer, url, "/members").await?, get(dialer, url, "/version").await?)) };
     let ((id, members), (_, version)) = match tokio::time::timeout(timeout, asking).await {
         Ok(answered) => answered.map_err(io)?,
         Err(_) => return Err(io(io::ErrorKind::TimedOut.into())),
@@ -73,8 +78,8 @@ pub async fn ask_members(url: &str, timeout: Duration) -> Result<RemoteCluster, 
 }
 
 /// The cluster's id and what a page says.
-async fn get(url: &str, page: &str) -> io::Result<(String, Bytes)> {
-    let socket = open(&[url.to_owned()]).await?;
+async fn get(dialer: &Dialer, url: &str, page: &str) -> io::Result<(String, Bytes)> {
+    let socket = dialer.open(&[url.to_owned()], Speak::Http1).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
         .await
         .map_err(io::Error::other)?;

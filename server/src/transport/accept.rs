@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::tls::TlsListener;
+
 /// Connections accepted and not yet picked up by their runtime, each: a runtime that is this far
 /// behind has the others take its share.
 const HANDOVER_MAX: usize = 128;
@@ -21,11 +23,22 @@ const BACKLOG: i32 = 1024;
 /// Where a runtime gets its connections from.
 pub type Connections = mpsc::Receiver<Accepted>;
 
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// What secures its connections, if anything does.
+    pub tls: Option<Arc<TlsListener>>,
+}
+
 /// A connection that counts as its runtime's until it is dropped.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket, non-blocking.
     pub socket: TcpStream,
+    /// What is to secure it before it is served.
+    pub tls: Option<Arc<TlsListener>>,
     /// To be kept for as long as the socket is served.
     pub counted: Counted,
 }
@@ -57,7 +70,7 @@ struct Runtime {
 /// Accepts on all listen addresses.
 #[derive(Debug)]
 pub struct Acceptor {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Option<Arc<TlsListener>>)>,
     runtimes: Vec<Runtime>,
 }
 
@@ -67,15 +80,16 @@ impl Acceptor {
     /// # Errors
     /// When an address cannot be listened on; the address is named.
     pub fn bind(
-        addresses: &[SocketAddr],
+        listens: &[Listen],
         runtimes: usize,
         reuse_port: bool,
     ) -> io::Result<(Self, Vec<Connections>)> {
-        let listen = |address: &SocketAddr| {
-            listen(*address, reuse_port)
-                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+        let listen = |Listen { address, tls }: &Listen| {
+            let listener = listen(*address, reuse_port)
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+            Ok((listener, tls.clone()))
         };
-        let listeners = addresses.iter().map(listen).collect::<io::Result<_>>()?;
+        let listeners = listens.iter().map(listen).collect::<io::Result<_>>()?;
         let runtime = |_| {
             let (queue, connections) = mpsc::channel(HANDOVER_MAX);
             (Runtime { queue, open: Arc::default() }, connections)
@@ -87,7 +101,7 @@ impl Acceptor {
     /// The addresses that are listened on, with ports filled in.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
     /// Accepts until `stop` turns true.
@@ -95,7 +109,9 @@ impl Acceptor {
         let tasks: Vec<_> = self
             .listeners
             .into_iter()
-            .map(|listener| tokio::spawn(accept(listener, self.runtimes.clone(), stop.clone())))
+            .map(|(listener, tls)| {
+                tokio::spawn(accept(listener, tls, self.runtimes.clone(), stop.clone()))
+            })
             .collect();
         for task in tasks {
             if let Err(error) = task.await {
@@ -125,14 +141,19 @@ fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(listener: TcpListener, runtimes: Vec<Runtime>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<TlsListener>>,
+    runtimes: Vec<Runtime>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted.and_then(|(socket, _)| prepare(socket)) {
-            Ok(socket) => deal(socket, &runtimes).await,
+            Ok(socket) => deal(socket, tls.as_ref(), &runtimes).await,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 // Out of descriptors, most likely: trying again at once would spin.
@@ -148,24 +169,27 @@ fn prepare(socket: tokio::net::TcpStream) -> io::Result<TcpStream> {
     socket.into_std()
 }
 
-async fn deal(mut socket: TcpStream, runtimes: &[Runtime]) {
+async fn deal(socket: TcpStream, tls: Option<&Arc<TlsListener>>, runtimes: &[Runtime]) {
+    let mut given = (socket, tls.cloned());
     let mut by_load: Vec<&Runtime> = runtimes.iter().collect();
     by_load.sort_by_key(|runtime| runtime.open.load(Ordering::Relaxed));
     for runtime in &by_load {
-        let accepted = Accepted { socket, counted: Counted::new(&runtime.open) };
+        let (socket, tls) = given;
+        let accepted = Accepted { socket, tls, counted: Counted::new(&runtime.open) };
         match runtime.queue.try_send(accepted) {
             Ok(()) => return,
             Err(
                 mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
             ) => {
-                socket = back.socket;
+                given = (back.socket, back.tls);
             }
         }
     }
     // All are behind: wait for the least loaded, and accept no more meanwhile. It is gone only
     // when the node stops, and the connection with it.
     if let Some(runtime) = by_load.first() {
-        let accepted = Accepted { socket, counted: Counted::new(&runtime.open) };
+        let (socket, tls) = given;
+        let accepted = Accepted { socket, tls, counted: Counted::new(&runtime.open) };
         drop(runtime.queue.send(accepted).await);
     }
 }
@@ -174,12 +198,15 @@ async fn deal(mut socket: TcpStream, runtimes: &[Runtime]) {
 mod tests {
     use super::*;
 
+    fn any() -> Listen {
+        Listen { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls: None }
+    }
+
     async fn dealt(runtimes: usize, count: usize) -> Vec<usize> {
-        let any = [SocketAddr::from(([127, 0, 0, 1], 0))];
-        let (acceptor, mut receivers) = Acceptor::bind(&any, runtimes, false).unwrap();
+        let (acceptor, mut receivers) = Acceptor::bind(&[any()], runtimes, false).unwrap();
         for _ in 0..count {
             let socket = TcpStream::connect(acceptor.addresses()[0]).unwrap();
-            deal(socket, &acceptor.runtimes).await;
+            deal(socket, None, &acceptor.runtimes).await;
         }
         receivers
             .iter_mut()
@@ -195,12 +222,11 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_closed_connection_counts_no_more() {
-        let any = [SocketAddr::from(([127, 0, 0, 1], 0))];
-        let (acceptor, mut receivers) = Acceptor::bind(&any, 2, false).unwrap();
+        let (acceptor, mut receivers) = Acceptor::bind(&[any()], 2, false).unwrap();
         let connect = || TcpStream::connect(acceptor.addresses()[0]).unwrap();
-        deal(connect(), &acceptor.runtimes).await;
+        deal(connect(), None, &acceptor.runtimes).await;
         drop(receivers[0].try_recv().unwrap());
-        deal(connect(), &acceptor.runtimes).await;
+        deal(connect(), None, &acceptor.runtimes).await;
         assert!(receivers[0].try_recv().is_ok() && receivers[1].try_recv().is_err());
     }
 }

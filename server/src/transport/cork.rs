@@ -45,7 +45,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Cork<S> {
     }
 
     fn poll_uncork(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner.lock().poll_send(cx)
+        let mut inner = self.inner.lock();
+        ready!(inner.poll_send(cx))?;
+        // A secured socket takes more than it can send, and has to be reminded of the rest.
+        Pin::new(&mut inner.socket).poll_flush(cx)
     }
 }
 
@@ -147,5 +150,73 @@ where
             return Poll::Ready(Err(error.into()));
         }
         done.map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Keeps what is written until it is flushed, as a secured socket may.
+    #[derive(Default)]
+    struct Keeper {
+        kept: Vec<u8>,
+        sent: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl AsyncRead for Keeper {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _into: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Keeper {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(data);
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let kept = std::mem::take(&mut self.kept);
+            self.sent.lock().extend(kept);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_a_turn_wrote_is_sent_at_its_end_and_small_pieces_together() {
+        for size in [10, GATHER_BYTES_MAX + 1] {
+            let socket = Keeper::default();
+            let sent = Arc::clone(&socket.sent);
+            let cork = Cork::new(socket, Bytes::new());
+            let looked = Arc::clone(&sent);
+            let mut writes = cork.clone();
+            let connection = async move {
+                for _ in 0..3 {
+                    writes.write_all(&vec![1; size]).await?;
+                    writes.flush().await?;
+                    assert!(looked.lock().is_empty(), "the turn has not ended");
+                }
+                std::future::pending::<io::Result<()>>().await
+            };
+            let mut corked = Corked::new(connection, cork);
+            assert!((&mut corked).now_or_never().is_none());
+            assert_eq!(sent.lock().len(), 3 * size);
+        }
     }
 }

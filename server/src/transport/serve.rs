@@ -4,26 +4,21 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::Either;
-use http::{Request, Response, header};
+use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, Connections};
-use super::cork::{ConnectionError, Cork, Corked};
-use super::sniff::{Protocol, sniff};
+use super::http::{Answers, AtStop, Http, HttpOptions};
+use super::socket::Socket;
 use super::spin::Spin;
 use crate::http::{self as plain_http, HttpState};
 use crate::rpc::{KvCall, ResponseBody, Router};
-
-/// A connection must have said what it speaks, and an HTTP/1.1 request its headers, by then.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::tls::TlsListener;
 
 /// How long open requests may take to finish once the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(400);
@@ -48,7 +43,7 @@ pub struct ServeOptions {
 /// Serves connections; one for each runtime.
 #[derive(Clone, Debug)]
 pub struct Server {
-    options: ServeOptions,
+    options: HttpOptions,
     router: Router,
     http: Arc<HttpState>,
     spin: Spin,
@@ -58,63 +53,19 @@ impl Server {
     /// A server of both protocols, for the current runtime.
     #[must_use]
     pub fn new(options: ServeOptions, router: Router, http: Arc<HttpState>) -> Self {
-        Self { options, router, http, spin: Spin::start() }
+        Self { options: http_options(options), router, http, spin: Spin::start() }
     }
 
     /// Serves connections until `stop` turns true and those open then have drained.
     pub async fn run(self, connections: Connections, stop: watch::Receiver<bool>) {
-        let stopping = stop.clone();
-        run(connections, stop, move |socket| self.clone().serve(socket, stopping.clone())).await;
-    }
-
-    async fn serve(
-        self,
-        mut socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        stop: watch::Receiver<bool>,
-    ) {
-        let Ok(Ok((protocol, replay))) =
-            tokio::time::timeout(HELLO_TIMEOUT, sniff(&mut socket)).await
-        else {
-            return;
-        };
-        let cork = Cork::new(socket, replay);
-        let ended = match protocol {
-            Protocol::Http2 => self.serve_http2(cork, stop).await,
-            Protocol::Http1 => serve_http1(self.http, cork, stop).await,
-        };
-        if let Err(error) = ended {
-            tracing::debug!(error, "a connection ended early");
-        }
-    }
-
-    async fn serve_http2<S>(
-        self,
-        cork: Cork<S>,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), ConnectionError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let options = self.options;
+        let http = Http::new(self.options);
         // One count per request, not one for each part of the router.
         let server = Arc::new(self);
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(options.max_concurrent_streams)
-            .keep_alive_interval(options.keepalive_interval)
-            .keep_alive_timeout(options.keepalive_timeout)
-            .serve_connection(
-                TokioIo::new(cork.clone()),
-                service_fn(move |request| server.answer(request)),
-            );
-        let mut corked = Corked::new(connection, cork);
-        tokio::select! {
-            ended = &mut corked => return ended,
-            _ = stop.wait_for(|stop| *stop) => corked.connection().graceful_shutdown(),
-        }
-        corked.await
+        serve(connections, http, stop, move || {
+            let server = Arc::clone(&server);
+            service_fn(move |request| server.answer(request))
+        })
+        .await;
     }
 
     /// Calls of KV are by far the most, and each request is a task with the future returned here
@@ -124,7 +75,7 @@ impl Server {
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + Send + use<> {
         let (server, open) = (Arc::clone(self), self.spin.open());
-        let grpc = is_grpc(&request);
+        let grpc = request.version() == Version::HTTP_2 && is_grpc(&request);
         match KvCall::of(&request).filter(|_| grpc) {
             Some(call) => {
                 let body = request.into_body();
@@ -151,34 +102,42 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Serves HTTP/1.1 alone, for listeners of metrics and health.
+/// Serves what is not gRPC, for listeners of metrics and health.
 pub async fn run_plain(
-    http: Arc<HttpState>,
+    state: Arc<HttpState>,
+    options: ServeOptions,
     connections: Connections,
     stop: watch::Receiver<bool>,
 ) {
-    let stopping = stop.clone();
-    let serve = move |socket| {
-        let (http, stop) = (Arc::clone(&http), stopping.clone());
-        async move {
-            let cork = Cork::new(socket, Bytes::new());
-            if let Err(error) = serve_http1(http, cork, stop).await {
-                tracing::debug!(error, "a connection ended early");
-            }
-        }
-    };
-    run(connections, stop, serve).await;
+    serve(connections, Http::new(http_options(options)), stop, move || {
+        let state = Arc::clone(&state);
+        service_fn(move |request| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, Infallible>(plain(&state, request).await) }
+        })
+    })
+    .await;
 }
 
-/// Serves each connection in a task of its own until `stop` turns true and those open then have
-/// drained.
-pub(crate) async fn run<F>(
+fn http_options(options: ServeOptions) -> HttpOptions {
+    HttpOptions {
+        stream_window_bytes: STREAM_WINDOW_BYTES,
+        connection_window_bytes: CONNECTION_WINDOW_BYTES,
+        streams_max: options.max_concurrent_streams,
+        keepalive_interval: options.keepalive_interval,
+        keepalive_timeout: options.keepalive_timeout,
+        at_stop: AtStop::Finish,
+    }
+}
+
+/// Serves each connection in a task of its own, with a service of its own, until `stop` turns true
+/// and those open then have drained.
+pub(crate) async fn serve<S: Answers + 'static>(
     mut connections: Connections,
+    http: Http,
     mut stop: watch::Receiver<bool>,
-    serve: impl Fn(TcpStream) -> F,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
+    service: impl Fn() -> S,
+) {
     let mut open = JoinSet::new();
     loop {
         let connection = tokio::select! {
@@ -187,12 +146,14 @@ pub(crate) async fn run<F>(
         };
         let Some(connection) = connection else { break };
         while open.try_join_next().is_some() {}
-        let Accepted { socket, counted } = connection;
+        let Accepted { socket, tls, counted } = connection;
         match TcpStream::from_std(socket) {
             Ok(socket) => {
-                let serving = serve(socket);
+                let (http, service, stop) = (http.clone(), service(), stop.clone());
                 open.spawn(async move {
-                    serving.await;
+                    if let Some(socket) = secure(socket, tls).await {
+                        http.serve(socket, service, stop).await;
+                    }
                     drop(counted);
                 });
             }
@@ -205,34 +166,16 @@ pub(crate) async fn run<F>(
     }
 }
 
-async fn serve_http1<S>(
-    http: Arc<HttpState>,
-    cork: Cork<S>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), ConnectionError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HELLO_TIMEOUT)
-        .serve_connection(
-            TokioIo::new(cork.clone()),
-            service_fn(move |request| {
-                let http = Arc::clone(&http);
-                async move { Ok::<_, Infallible>(plain(&http, request).await) }
-            }),
-        );
-    let mut corked = Corked::new(connection, cork);
-    tokio::select! {
-        ended = &mut corked => return ended,
-        _ = stop.wait_for(|stop| *stop) => corked.connection().graceful_shutdown(),
+async fn secure(socket: TcpStream, tls: Option<Arc<TlsListener>>) -> Option<Socket> {
+    match tls {
+        None => Some(Socket::Plain(socket)),
+        // Apart, as it is large and soon over.
+        Some(tls) => Box::pin(tls.accept(socket)).await.map(Socket::secured),
     }
-    corked.await
 }
 
-async fn plain(http: &HttpState, request: Request<Incoming>) -> Response<ResponseBody> {
+async fn plain(state: &HttpState, request: Request<Incoming>) -> Response<ResponseBody> {
     let (head, _) = request.into_parts();
-    let response = plain_http::handle(http, plain_http::Request::of(&head)).await;
+    let response = plain_http::handle(state, plain_http::Request::of(&head)).await;
     response.map(|bytes| ResponseBody::Plain(Some(bytes)))
 }

@@ -1,4 +1,4 @@
-//! Tells HTTP/2 from HTTP/1.1 by the first bytes of a connection.
+//! Tells HTTP/2 from HTTP/1.1 by the first bytes of a connection, and either from TLS.
 
 use std::io;
 
@@ -11,7 +11,13 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) enum Protocol {
     Http1,
     Http2,
+    /// Which is not spoken where this is asked.
+    Tls,
 }
+
+/// How every handshake of TLS begins: its kind of record, and the part of the version that has
+/// never changed. No method of HTTP does.
+const TLS_HELLO: &[u8] = &[0x16, 0x03];
 
 /// Reads until the protocol is clear; what was read must be read again by whoever serves it.
 ///
@@ -20,12 +26,16 @@ pub(crate) enum Protocol {
 pub(crate) async fn sniff(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
     let mut seen = BytesMut::with_capacity(HTTP2_PREFACE.len());
     loop {
-        let same = seen.iter().zip(HTTP2_PREFACE).all(|(got, expected)| got == expected);
-        if !same {
-            return Ok((Protocol::Http1, seen.freeze()));
-        }
-        if seen.len() >= HTTP2_PREFACE.len() {
+        let begins = |whole: &[u8]| seen.iter().zip(whole).all(|(got, expected)| got == expected);
+        let (http2, tls) = (begins(HTTP2_PREFACE), begins(TLS_HELLO));
+        if http2 && seen.len() >= HTTP2_PREFACE.len() {
             return Ok((Protocol::Http2, seen.freeze()));
+        }
+        if tls && seen.len() >= TLS_HELLO.len() {
+            return Ok((Protocol::Tls, seen.freeze()));
+        }
+        if !http2 && !tls {
+            return Ok((Protocol::Http1, seen.freeze()));
         }
         let mut rest = (&mut *socket).take((HTTP2_PREFACE.len() - seen.len()) as u64);
         if rest.read_buf(&mut seen).await? == 0 {
@@ -52,5 +62,8 @@ mod tests {
             assert!(text.as_bytes().starts_with(&replay), "nothing is lost");
         }
         assert!(told(b"PRI * HT").await.is_err());
+        assert_eq!(told(b"\x16\x03\x01\x02\x00\x01").await.unwrap().0, Protocol::Tls);
+        assert_eq!(told(b"\x16\x04").await.unwrap().0, Protocol::Http1);
+        assert!(told(b"\x16").await.is_err());
     }
 }

@@ -25,11 +25,17 @@ impl Cluster {
         for (number, server) in servers.iter_mut().enumerate() {
             server.name = format!("m{number}");
         }
-        let list = initial_cluster(&servers);
-        for server in &mut servers {
+        let mut cluster = Self { servers };
+        cluster.introduce();
+        cluster
+    }
+
+    /// Tells every member of all others, as their URLs are now.
+    pub fn introduce(&mut self) {
+        let list = initial_cluster(&self.servers);
+        for server in &mut self.servers {
             server.cluster = Some(list.clone());
         }
-        Self { servers }
     }
 
     pub fn start(members: usize) -> Self {

@@ -67,6 +67,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     pub client_port: u16,
     pub peer_port: u16,
+    /// `http` or `https`, for clients and for peers.
+    pub schemes: (&'static str, &'static str),
     pub flags: Vec<String>,
     pub name: String,
     /// `--initial-cluster`, if it is not this server alone.
@@ -85,6 +87,7 @@ impl Server {
             folder,
             client_port: free_port(),
             peer_port: free_port(),
+            schemes: ("http", "http"),
             flags: flags.iter().map(ToString::to_string).collect(),
             name: "default".to_owned(),
             cluster: None,
@@ -166,7 +169,7 @@ impl Server {
     }
 
     fn args(&self) -> Vec<String> {
-        let client = format!("http://{}", self.endpoint());
+        let client = self.client_url();
         let peer = self.peer_url();
         let alone = || format!("{}={peer}", self.name);
         let mut args = vec![
@@ -190,8 +193,12 @@ impl Server {
         format!("127.0.0.1:{}", self.peer_port)
     }
 
+    pub fn client_url(&self) -> String {
+        format!("{}://{}", self.schemes.0, self.endpoint())
+    }
+
     pub fn peer_url(&self) -> String {
-        format!("http://{}", self.peer_endpoint())
+        format!("{}://{}", self.schemes.1, self.peer_endpoint())
     }
 
     /// A new connection.

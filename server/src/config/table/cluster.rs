@@ -1,7 +1,7 @@
 //! Who this member is and how its cluster is put together.
 
 use super::super::flag::{Kind, Section, Support};
-use super::partly::data_folder;
+use super::partly::path;
 use super::{BOOL, DURATION, TEXT, row, uint, used};
 
 const DISCOVERY_MISSING: Support = Support::Missing(
@@ -25,14 +25,14 @@ pub(super) const MEMBER: Section = Section {
             TEXT,
             "",
             "folder that holds everything; empty: <name>.etcd in the working folder",
-            Support::Partly(data_folder),
+            Support::Partly(path),
         ),
         row(
             "wal-dir",
             TEXT,
             "",
             "folder of the log, for a disk of its own; empty: inside the data folder",
-            Support::Partly(data_folder),
+            Support::Partly(path),
         ),
     ],
 };

@@ -1,7 +1,7 @@
 //! Where the member listens, and what it tells others.
 
 use super::super::flag::{Section, Support};
-use super::partly::{client_listeners, metrics_listeners, peer_listeners};
+use super::partly::listeners;
 use super::{BOOL, DURATION, LIST, URLS, row, uint, used};
 
 pub(super) const CLIENTS: Section = Section {
@@ -12,7 +12,7 @@ pub(super) const CLIENTS: Section = Section {
             URLS,
             "http://localhost:2379",
             "where clients are served; host is an IP address or localhost",
-            Support::Partly(client_listeners),
+            Support::Partly(listeners),
         ),
         used(
             "advertise-client-urls",
@@ -70,7 +70,7 @@ pub(super) const PEERS: Section = Section {
             URLS,
             "http://localhost:2380",
             "where other members are served",
-            Support::Partly(peer_listeners),
+            Support::Partly(listeners),
         ),
         used(
             "initial-advertise-peer-urls",
@@ -89,5 +89,5 @@ pub(super) const LISTEN_METRICS: super::Flag = row(
     URLS,
     "",
     "where /metrics, /health, /livez and /readyz are served besides the client URLs",
-    Support::Partly(metrics_listeners),
+    Support::Partly(listeners),
 );

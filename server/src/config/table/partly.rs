@@ -1,33 +1,22 @@
 //! Flags that work for some values: what each refuses, and why.
 
-use super::super::flag::Support;
+use super::super::suites;
 use super::super::url::Scheme;
 use super::super::value::Value;
 
-/// Clear text over TCP is what exists.
-pub(super) fn client_listeners(value: &Value) -> Option<String> {
+/// TCP is what exists.
+pub(super) fn listeners(value: &Value) -> Option<String> {
     let Value::Urls(urls) = value else { return None };
     urls.iter().find_map(|url| match url.scheme {
-        Scheme::Http => None,
-        Scheme::Https => Some(format!("{url}: TLS is not supported yet: use http")),
+        Scheme::Http | Scheme::Https => None,
         Scheme::Unix | Scheme::Unixs => {
-            Some(format!("{url}: Unix sockets are not supported yet: use http"))
+            Some(format!("{url}: Unix sockets are not supported yet: use http or https"))
         }
     })
 }
 
-/// The peer side has the same limits.
-pub(super) fn peer_listeners(value: &Value) -> Option<String> {
-    client_listeners(value)
-}
-
-/// The metrics side has the same limits.
-pub(super) fn metrics_listeners(value: &Value) -> Option<String> {
-    client_listeners(value)
-}
-
 /// No NUL may reach a system call.
-pub(super) fn data_folder(value: &Value) -> Option<String> {
+pub(super) fn path(value: &Value) -> Option<String> {
     let Value::Text(text) = value else { return None };
     text.contains('\0').then(|| "a path must not contain a zero byte".to_owned())
 }
@@ -59,5 +48,8 @@ pub(super) fn log_outputs(value: &Value) -> Option<String> {
     })
 }
 
-pub(super) const TLS_MISSING: Support =
-    Support::Missing("TLS is not supported yet: use http URLs and leave it out");
+/// Suites that the TLS library has.
+pub(super) fn cipher_suites(value: &Value) -> Option<String> {
+    let Value::List(names) = value else { return None };
+    suites::refused(names)
+}

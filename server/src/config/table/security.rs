@@ -1,7 +1,7 @@
 //! Authentication and TLS.
 
 use super::super::flag::{Kind, Section, Support};
-use super::partly::{TLS_MISSING, auth_token};
+use super::partly::{auth_token, cipher_suites, path};
 use super::{BOOL, LIST, TEXT, row, uint, used};
 
 pub(super) const AUTH: Section = Section {
@@ -13,50 +13,96 @@ pub(super) const AUTH: Section = Section {
     ],
 };
 
+const GATEWAY: Support =
+    Support::Inert("the gateway reaches its own member without a connection, so it needs none");
+
+const FILE: Support = Support::Partly(path);
+
 pub(super) const TLS: Section = Section {
-    title: "TLS (not supported yet)",
+    title: "TLS (files are read again when they change)",
     flags: &[
-        row("cert-file", TEXT, "", "certificate for clients", TLS_MISSING),
-        row("key-file", TEXT, "", "its key", TLS_MISSING),
-        row("trusted-ca-file", TEXT, "", "authorities of client certificates", TLS_MISSING),
-        row("client-crl-file", TEXT, "", "revoked client certificates", TLS_MISSING),
-        row("client-cert-auth", BOOL, "false", "demand client certificates", TLS_MISSING),
-        row("client-cert-allowed-hostname", LIST, "", "names they may carry", TLS_MISSING),
-        row("client-cert-file", TEXT, "", "certificate used as a client", TLS_MISSING),
-        row("client-key-file", TEXT, "", "its key", TLS_MISSING),
-        row("auto-tls", BOOL, "false", "certificates made at start", TLS_MISSING),
-        row("peer-cert-file", TEXT, "", "certificate for peers", TLS_MISSING),
-        row("peer-key-file", TEXT, "", "its key", TLS_MISSING),
-        row("peer-trusted-ca-file", TEXT, "", "authorities of peers", TLS_MISSING),
-        row("peer-crl-file", TEXT, "", "revoked peer certificates", TLS_MISSING),
-        row("peer-client-cert-auth", BOOL, "false", "demand peer certificates", TLS_MISSING),
-        row("peer-client-cert-file", TEXT, "", "certificate towards peers", TLS_MISSING),
-        row("peer-client-key-file", TEXT, "", "its key", TLS_MISSING),
-        row("peer-auto-tls", BOOL, "false", "certificates made at start", TLS_MISSING),
-        row("peer-cert-allowed-cn", LIST, "", "names that peers may carry", TLS_MISSING),
-        row("peer-cert-allowed-hostname", LIST, "", "hosts that peers may carry", TLS_MISSING),
+        row("cert-file", TEXT, "", "certificate for clients, PEM; needed for https", FILE),
+        row("key-file", TEXT, "", "its key, PEM", FILE),
         row(
+            "trusted-ca-file",
+            TEXT,
+            "",
+            "authorities of client certificates, PEM; given, clients must show a certificate",
+            FILE,
+        ),
+        row("client-crl-file", TEXT, "", "revoked client certificates, PEM or DER", FILE),
+        used("client-cert-auth", BOOL, "false", "demand client certificates"),
+        used(
+            "client-cert-allowed-hostname",
+            LIST,
+            "",
+            "host names one of which client certificates must be valid for",
+        ),
+        row("client-cert-file", TEXT, "", "certificate used as a client", GATEWAY),
+        row("client-key-file", TEXT, "", "its key", GATEWAY),
+        used(
+            "auto-tls",
+            BOOL,
+            "false",
+            "make a certificate for clients in the data folder at the first start",
+        ),
+        row("peer-cert-file", TEXT, "", "certificate for other members, PEM", FILE),
+        row("peer-key-file", TEXT, "", "its key, PEM", FILE),
+        row(
+            "peer-trusted-ca-file",
+            TEXT,
+            "",
+            "authorities of members, PEM; given, members must show a certificate",
+            FILE,
+        ),
+        row("peer-crl-file", TEXT, "", "revoked certificates of members, PEM or DER", FILE),
+        used("peer-client-cert-auth", BOOL, "false", "demand certificates of other members"),
+        row(
+            "peer-client-cert-file",
+            TEXT,
+            "",
+            "certificate shown to other members; empty: --peer-cert-file",
+            FILE,
+        ),
+        row("peer-client-key-file", TEXT, "", "its key", FILE),
+        used(
+            "peer-auto-tls",
+            BOOL,
+            "false",
+            "make a certificate in the data folder at the first start; members check none",
+        ),
+        used("peer-cert-allowed-cn", LIST, "", "common names one of which members must have"),
+        used(
+            "peer-cert-allowed-hostname",
+            LIST,
+            "",
+            "host names one of which certificates of members must be valid for",
+        ),
+        used(
             "peer-skip-client-san-verification",
             BOOL,
             "false",
-            "take peer certificates from any address",
-            TLS_MISSING,
+            "take certificates of members from addresses that they do not name",
         ),
-        row("self-signed-cert-validity", uint(1, 1_000), "1", "years they last", TLS_MISSING),
-        row("cipher-suites", LIST, "", "suites that are offered", TLS_MISSING),
+        used("self-signed-cert-validity", uint(1, 1_000), "1", "years that made ones are valid"),
         row(
+            "cipher-suites",
+            LIST,
+            "",
+            "suites of TLS 1.2 that are offered, in Go's names; empty: all",
+            Support::Partly(cipher_suites),
+        ),
+        used(
             "tls-min-version",
             Kind::OneOf(&["TLS1.2", "TLS1.3"]),
             "TLS1.2",
             "oldest version that is spoken",
-            TLS_MISSING,
         ),
-        row(
+        used(
             "tls-max-version",
             Kind::OneOf(&["", "TLS1.2", "TLS1.3"]),
             "",
-            "newest version that is spoken",
-            TLS_MISSING,
+            "newest version that is spoken; empty: 1.3",
         ),
     ],
 };
