@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod lease;
 pub mod node;
 pub mod observe;
 pub mod peer;

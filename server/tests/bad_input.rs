@@ -14,7 +14,9 @@ use common::{Bystander, Kind, Request, Server, send};
 use keelson_api::client::Client;
 use keelson_api::errors::Error;
 use keelson_api::etcdserverpb::compare::CompareResult;
-use keelson_api::etcdserverpb::{PutRequest, RangeRequest, RequestOp};
+use keelson_api::etcdserverpb::{
+    LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp,
+};
 use tonic::Code;
 
 /// The largest request that is accepted, by default.
@@ -41,6 +43,8 @@ fn refused() -> Vec<(&'static str, Request, Error)> {
     let keep_lease = |lease| PutRequest { ignore_lease: true, lease, ..put("a", "v") };
     let at = |revision| RangeRequest { revision, ..get("a") };
     let put_op = || op(put("a", "1"));
+    let grant = |id, ttl| Request::Grant(LeaseGrantRequest { id, ttl });
+    let revoke = |id| Request::Revoke(LeaseRevokeRequest { id });
     vec![
         ("range without key", Request::Range(get("")), Error::EmptyKey),
         ("range with end and without key", Request::Range(range("", "z")), Error::EmptyKey),
@@ -120,6 +124,14 @@ fn refused() -> Vec<(&'static str, Request, Error)> {
             in_txn(vec![op(PutRequest { lease: 77, ..put("a", "v") })]),
             Error::LeaseNotFound,
         ),
+        ("lease of too many seconds", grant(5, 10_000_000_000), Error::LeaseTTLTooLarge),
+        ("one more than the longest", grant(5, 9_000_000_001), Error::LeaseTTLTooLarge),
+        ("too many seconds of a known lease", grant(7, i64::MAX), Error::LeaseTTLTooLarge),
+        ("lease granted twice", grant(7, 100), Error::LeaseExist),
+        ("lease granted twice, for no time", grant(7, -1), Error::LeaseExist),
+        ("revocation of no lease", revoke(0), Error::LeaseNotFound),
+        ("revocation of an unknown lease", revoke(77), Error::LeaseNotFound),
+        ("revocation of a negative lease", revoke(i64::MIN), Error::LeaseNotFound),
         ("value with ignore_value", Request::Put(keep_value("v")), Error::ValueProvided),
         ("lease with ignore_lease", Request::Put(keep_lease(5)), Error::LeaseProvided),
         ("value with ignore_value in txn", in_txn(vec![op(keep_value("v"))]), Error::ValueProvided),
@@ -141,13 +153,15 @@ fn refused() -> Vec<(&'static str, Request, Error)> {
     ]
 }
 
-/// Five revisions, compacted at the fourth.
+/// Five revisions, compacted at the fourth, and a lease.
 async fn prepared(server: &Server) -> Client {
     let client = server.client().await;
     for value in ["1", "2", "3", "4"] {
         send(&client, &Request::Put(put("a", value))).await.unwrap();
     }
     send(&client, &Request::Compact(compact(4))).await.unwrap();
+    let lease = LeaseGrantRequest { id: 7, ttl: 1000 };
+    send(&client, &Request::Grant(lease)).await.unwrap();
     client
 }
 

@@ -29,6 +29,8 @@ mod identity;
 mod kill;
 #[path = "cluster/leadership.rs"]
 mod leadership;
+#[path = "cluster/lease.rs"]
+mod lease;
 #[path = "cluster/membership.rs"]
 mod membership;
 #[path = "cluster/pause.rs"]

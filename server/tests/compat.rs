@@ -24,10 +24,11 @@ fn compare(script: &str) {
     let commands = parse(script);
     assert!(!commands.is_empty(), "an empty script shows nothing");
     let mut differences = Vec::new();
+    let (mut our_lease, mut their_lease) = (None, None);
     for command in &commands {
         let (ours, theirs) = std::thread::scope(|scope| {
-            let theirs = scope.spawn(|| run(&etcd, command));
-            (run(&keelson, command), theirs.join().unwrap())
+            let theirs = scope.spawn(|| run(&etcd, command, &mut their_lease));
+            (run(&keelson, command, &mut our_lease), theirs.join().unwrap())
         });
         println!("etcdctl {}\n{theirs}\n", command.text);
         if ours != theirs {
@@ -46,13 +47,25 @@ fn compare(script: &str) {
     );
 }
 
-/// The output of a command in the form that is compared.
-fn run(server: &Server, command: &Command) -> String {
-    let CtlOutput { code, stdout, stderr } = etcdctl(server, &command.args, &command.stdin);
-    let names = Names::new(server);
+/// The output of a command in the form that is compared. `$LEASE` stands for the last lease that
+/// was granted, which is another on each server.
+fn run(server: &Server, command: &Command, lease: &mut Option<String>) -> String {
+    let known = lease.clone().unwrap_or_default();
+    let args: Vec<_> = command.args.iter().map(|arg| arg.replace("$LEASE", &known)).collect();
+    let CtlOutput { code, stdout, stderr } = etcdctl(server, &args, &command.stdin);
+    if let Some(granted) = granted_lease(&String::from_utf8_lossy(&stdout)) {
+        *lease = Some(granted);
+    }
+    let names = Names::new(server, lease.as_deref());
     let stdout = names.normal(command, &stdout);
     let stderr = names.normal_error(&stderr);
     format!("exit {code:?}\n{stdout}\n[stderr] {stderr}")
+}
+
+/// The id in "lease ID granted with TTL(60s)".
+fn granted_lease(stdout: &str) -> Option<String> {
+    let (id, rest) = stdout.strip_prefix("lease ")?.split_once(' ')?;
+    (rest.starts_with("granted with") && !rest.contains("remaining")).then(|| id.to_owned())
 }
 
 macro_rules! scripts {
@@ -71,6 +84,7 @@ scripts! {
     del;
     txn;
     compaction;
+    lease;
     endpoint;
     errors;
 }

@@ -7,7 +7,8 @@ mod common;
 use common::{Kind, Server};
 use etcd_client::{
     Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions,
-    KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse, WatchOptions,
+    KeyValue, LeaseTimeToLiveOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    WatchOptions,
 };
 
 /// A server and a client of it; the server lives as long as the pair.
@@ -197,6 +198,33 @@ async fn errors_carry_etcds_codes_and_texts() {
     let text = "etcdserver: duplicate key given in txn request";
     assert_eq!(status(twice), (InvalidArgument, text.to_owned()));
     assert!(client.get("k", None).await.unwrap().kvs().is_empty(), "nothing came of any of them");
+}
+
+#[tokio::test]
+async fn leases_live_and_end() {
+    let (_server, mut client) = start().await;
+    let granted = client.lease_grant(1000, None).await.unwrap();
+    let (id, ttl) = (granted.id(), granted.ttl());
+    assert!(id > 0 && ttl == 1000, "{granted:?}");
+    client.put("k", "v", Some(PutOptions::new().with_lease(id))).await.unwrap();
+    let (mut keeper, mut answers) = client.lease_keep_alive(id).await.unwrap();
+    for _ in 0..3 {
+        keeper.keep_alive().await.unwrap();
+        let answer = answers.message().await.unwrap().expect("one answer to each request");
+        assert_eq!((answer.id(), answer.ttl()), (id, 1000));
+    }
+    let left = client.lease_time_to_live(id, Some(LeaseTimeToLiveOptions::new().with_keys()));
+    let left = left.await.unwrap();
+    assert_eq!((left.id(), left.granted_ttl(), left.keys()), (id, 1000, &[b"k".to_vec()][..]));
+    assert!((1..=1000).contains(&left.ttl()), "{left:?}");
+    let listed = client.leases().await.unwrap();
+    assert_eq!(listed.leases().iter().map(etcd_client::LeaseStatus::id).collect::<Vec<_>>(), [id]);
+    client.lease_revoke(id).await.unwrap();
+    assert!(client.get("k", None).await.unwrap().kvs().is_empty());
+    keeper.keep_alive().await.unwrap();
+    assert_eq!(answers.message().await.unwrap().expect("an answer").ttl(), 0, "it is gone");
+    let gone = client.lease_time_to_live(id, None).await.unwrap();
+    assert_eq!((gone.ttl(), gone.granted_ttl()), (-1, 0));
 }
 
 #[tokio::test]

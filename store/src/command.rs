@@ -5,7 +5,7 @@ pub mod codec;
 
 use bytes::Bytes;
 
-use crate::types::{LeaseId, Revision};
+use crate::types::{LeaseId, LogIndex, Revision, Term};
 
 /// A request that goes through the log and is applied by every member alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub enum Command {
     Txn(Txn),
     /// Forget history below a revision.
     Compact(Compact),
+    /// Make a lease, for keys to hang on.
+    LeaseGrant(LeaseGrant),
+    /// End a lease, and delete the keys that hang on it.
+    LeaseRevoke(LeaseRevoke),
+    /// Note how much is left of leases, for the next leader.
+    LeaseCheckpoint(LeaseCheckpoint),
 }
 
 impl Command {
@@ -28,7 +34,10 @@ impl Command {
             Self::Put(put) => put.key.is_empty(),
             Self::DeleteRange(delete) => delete.range.key.is_empty(),
             Self::Txn(txn) => txn.has_empty_key(),
-            Self::Compact(_) => false,
+            Self::Compact(_)
+            | Self::LeaseGrant(_)
+            | Self::LeaseRevoke(_)
+            | Self::LeaseCheckpoint(_) => false,
         }
     }
 }
@@ -150,6 +159,55 @@ pub enum CompareTarget {
 pub struct Compact {
     /// The oldest revision that stays readable.
     pub revision: Revision,
+}
+
+/// `LeaseGrantRequest`, its id chosen and its TTL raised to the least there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// The lease's id.
+    pub id: LeaseId,
+    /// Seconds that it lives without being kept alive.
+    pub ttl: i64,
+}
+
+/// `LeaseRevokeRequest`, or a leader's word that a lease has expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRevoke {
+    /// The lease's id.
+    pub id: LeaseId,
+    /// Who says so, if not a client.
+    pub expiry: Option<Expiry>,
+}
+
+/// What a leader found expired. Time is no part of the state, so apply cannot tell whether it was
+/// right; but it can tell whether the leader spoke as the leader, of the lease that is there now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// The leader's term. An entry of another term was appended by another leader, who may have
+    /// kept the lease alive since.
+    pub term: Term,
+    /// The entry that granted the lease, see [`Lease::granted`](crate::Lease::granted).
+    pub granted: LogIndex,
+}
+
+/// What a leader knows of how much is left of leases. One that led in another term is not heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCheckpoint {
+    /// The leader's term.
+    pub term: Term,
+    /// The leases; those that are not there any more are passed over.
+    pub leases: Vec<Remaining>,
+}
+
+/// How much is left of one lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// The lease's id.
+    pub id: LeaseId,
+    /// The entry that granted it.
+    pub granted: LogIndex,
+    /// Seconds that the next leader is to give it; 0 for all that was granted.
+    pub ttl: i64,
 }
 
 /// `RangeRequest` without its consistency level, which is settled before the store is asked.

@@ -6,6 +6,7 @@ pub mod command;
 pub mod engine;
 mod error;
 pub mod events;
+mod lease;
 pub mod metrics;
 pub mod mvcc;
 mod options;
@@ -19,6 +20,7 @@ pub mod validate;
 
 pub use apply::{Applier, LogEntry, Payload};
 pub use error::{Error, ReadError};
+pub use lease::{Lease, LeaseChange};
 pub use mvcc::hash::HashKv;
 pub use mvcc::view::{RangeSummary, View};
 pub use options::Options;

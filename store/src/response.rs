@@ -16,6 +16,12 @@ pub enum Response {
     Txn(TxnResponse),
     /// To a compaction.
     Compact(CompactResponse),
+    /// To a grant.
+    LeaseGrant(LeaseGrantResponse),
+    /// To a revocation.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// To a checkpoint.
+    LeaseCheckpoint(LeaseCheckpointResponse),
 }
 
 /// `PutResponse`.
@@ -83,6 +89,29 @@ pub struct CompactResponse {
     pub revision: Revision,
 }
 
+/// `LeaseGrantResponse`; what was granted is what was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseGrantResponse {
+    /// For the header: the store's revision, which a grant does not move.
+    pub revision: Revision,
+}
+
+/// `LeaseRevokeResponse`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRevokeResponse {
+    /// For the header: the new revision, or the unchanged one when nothing hung on the lease.
+    pub revision: Revision,
+    /// How many keys went with the lease.
+    pub deleted: i64,
+}
+
+/// `LeaseCheckpointResponse`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCheckpointResponse {
+    /// For the header: the store's current revision.
+    pub revision: Revision,
+}
+
 /// Why a command was refused. Each maps to one etcd error; none leaves a trace in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -93,9 +122,15 @@ pub enum Rejection {
     /// operation that holds no request.
     #[error("key not found")]
     KeyNotFound,
-    /// A put on a lease that does not exist.
+    /// A put on a lease that does not exist, or a revocation of one.
     #[error("requested lease not found")]
     LeaseNotFound,
+    /// A grant of an id that is in use.
+    #[error("lease already exists")]
+    LeaseExists,
+    /// A leader's word on a lease, in an entry of a term that it did not lead in.
+    #[error("not the leader any more that found this of the lease")]
+    StaleTerm,
     /// A revision below the compacted one.
     #[error("required revision has been compacted")]
     Compacted,

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{Chance, Member, log_of, random_batches};
-use keelson_store::engine::{Engine, RocksEngine, RocksOptions};
-use keelson_store::types::LogPosition;
-use keelson_store::{Error, LogEntry, Payload};
+use keelson_store::command::{Command, LeaseGrant, LeaseRevoke, Put, Range};
+use keelson_store::engine::{Engine, MemoryEngine, RocksEngine, RocksOptions};
+use keelson_store::response::{LeaseRevokeResponse, Outcome, Rejection, Response};
+use keelson_store::types::{LeaseId, LogIndex, LogPosition, Revision};
+use keelson_store::{Error, Lease, LeaseChange, LogEntry, Payload};
 
 const SMALL: RocksOptions = RocksOptions { memtable_bytes: 4 << 20, block_cache_bytes: 4 << 20 };
 
@@ -28,6 +30,7 @@ fn digest(member: &Member) -> impl PartialEq + std::fmt::Debug + use<> {
         rows,
         member.hash(0),
         view.membership().unwrap(),
+        member.leases(),
     )
 }
 
@@ -233,4 +236,116 @@ fn the_first_entry_may_have_index_zero() {
     let outcomes = member.applier.apply(std::slice::from_ref(&first)).unwrap();
     assert_eq!(outcomes[0].len(), 1);
     assert_eq!(member.revision(), 2);
+}
+
+/// A lease with very many keys: they all go in one revision, in their order, and a crash before,
+/// in the middle of, or after its revocation leaves all of them or none.
+fn a_lease_of(keys: usize, engine: Arc<dyn Engine>, crash: impl FnOnce() -> Arc<dyn Engine>) {
+    let mut member = Member::open(engine);
+    let grant = LeaseGrant { id: LeaseId(7), ttl: 60 };
+    member.command(Command::LeaseGrant(grant)).unwrap();
+    let put = |n: usize| {
+        let key = format!("key-{n:07}").into();
+        Command::Put(Put { key, value: "v".into(), lease: LeaseId(7), ..Put::default() })
+    };
+    let numbers: Vec<usize> = (0..keys).collect();
+    let mut entries = Vec::new();
+    for slice in numbers.chunks(1000) {
+        let commands: Vec<_> = slice.iter().copied().map(put).collect();
+        let entry = common::entry_after(member.applier.applied(), &commands);
+        member.applier.apply(std::slice::from_ref(&entry)).unwrap();
+        entries.push(entry);
+    }
+    member.store.flush().unwrap();
+    let before = member.revision();
+    let revoke = Command::LeaseRevoke(LeaseRevoke { id: LeaseId(7), expiry: None });
+    let entry = common::entry_after(member.applier.applied(), &[revoke]);
+    let check = |member: &Member, outcome: Option<&Outcome>| {
+        if let Some(outcome) = outcome {
+            let (revision, deleted) = (Revision(before + 1), i64::try_from(keys).unwrap());
+            let response = LeaseRevokeResponse { revision, deleted };
+            assert_eq!(outcome, &Ok(Response::LeaseRevoke(response)));
+        }
+        assert_eq!(member.revision(), before + 1);
+        assert_eq!(common::rows(&member.store, &common::everything()).1, 0);
+        assert_eq!(member.leases(), []);
+        let none = member.store.view().lease_keys(LeaseId(7), None, 1).unwrap();
+        assert!(none.is_empty());
+        let old = Range { revision: Revision(before), count_only: true, ..common::everything() };
+        assert_eq!(common::rows(&member.store, &old).1, i64::try_from(keys).unwrap());
+    };
+    let outcomes = member.applier.apply(std::slice::from_ref(&entry)).unwrap();
+    check(&member, outcomes[0].first());
+    let hash = member.hash(0);
+
+    let mut member = Member::open(crash());
+    assert_eq!(member.revision(), before);
+    let (lease, attached) = member.leases().remove(0);
+    assert_eq!((lease.id, attached.len()), (LeaseId(7), keys));
+    assert!(attached.is_sorted());
+    let outcomes = member.applier.apply(&[entry]).unwrap();
+    check(&member, outcomes[0].first());
+    assert_eq!(member.hash(0), hash);
+}
+
+#[test]
+fn a_lease_with_very_many_keys_goes_at_once() {
+    let engine = Arc::new(MemoryEngine::new());
+    let crashing = Arc::clone(&engine);
+    a_lease_of(20_000, engine, move || Arc::new(crashing.crash()));
+
+    let dir = tempfile::tempdir().unwrap();
+    let (open, crashed) = (dir.path().join("db"), dir.path().join("crashed"));
+    let keys = std::env::var("KEELSON_LEASE_KEYS").ok();
+    let keys = keys.map_or(20_000, |keys| keys.parse().expect("a number"));
+    a_lease_of(keys, rocks(&open), || {
+        copy_as_a_crash_leaves_it(&open, &crashed);
+        rocks(&crashed)
+    });
+}
+
+/// What hangs on leases travels with a checkpoint and takes the place of what was there.
+#[test]
+fn leases_travel_with_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let lease = |id, ttl| Command::LeaseGrant(LeaseGrant { id: LeaseId(id), ttl });
+    let on = |key: &str, id| {
+        Command::Put(Put { key: common::bytes(key), lease: LeaseId(id), ..Put::default() })
+    };
+    let mut leader = Member::open(rocks(&dir.path().join("leader")));
+    for command in [lease(1, 10), lease(2, 20), on("a", 1), on("b", 2), on("c", 1)] {
+        leader.command(command).unwrap();
+    }
+    leader.store.checkpoint(&dir.path().join("copy")).unwrap();
+
+    let mut follower = Member::open(rocks(&dir.path().join("follower")));
+    follower.command(lease(3, 30)).unwrap();
+    follower.command(on("x", 3)).unwrap();
+    follower.applier.replace(rocks(&dir.path().join("copy"))).unwrap();
+    assert_eq!(follower.leases(), leader.leases());
+    assert_eq!(follower.leases().len(), 2);
+    assert_eq!(follower.command(on("y", 3)), Err(Rejection::LeaseNotFound));
+    let revoke = LeaseRevoke { id: LeaseId(1), expiry: None };
+    follower.command(Command::LeaseRevoke(revoke)).unwrap();
+    let left: Vec<_> = follower.everything_at(0).into_iter().map(|row| row.key).collect();
+    assert_eq!(left, ["b"]);
+}
+
+/// What is told of changes is what came of the last call, and of nothing that was refused.
+#[test]
+fn changes_of_leases_are_told_once() {
+    let (mut member, _) = Member::in_memory();
+    let grant = |ttl| Command::LeaseGrant(LeaseGrant { id: LeaseId(5), ttl });
+    let revoke = Command::LeaseRevoke(LeaseRevoke { id: LeaseId(5), expiry: None });
+    let entry = common::entry_after(None, &[grant(9), grant(10), revoke, grant(11)]);
+    member.applier.apply(std::slice::from_ref(&entry)).unwrap();
+    let lease = |ttl| Lease { id: LeaseId(5), ttl, remaining: 0, granted: LogIndex(1) };
+    let told = [
+        LeaseChange::Granted(lease(9)),
+        LeaseChange::Revoked(LeaseId(5)),
+        LeaseChange::Granted(lease(11)),
+    ];
+    assert_eq!(member.applier.lease_changes(), told);
+    member.applier.apply(&[entry]).unwrap();
+    assert_eq!(member.applier.lease_changes(), []);
 }

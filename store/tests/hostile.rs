@@ -7,9 +7,9 @@ mod modelled;
 
 use keelson_store::Options;
 use keelson_store::command::Command;
-use keelson_store::testing::generate::{Generator, Now};
+use keelson_store::testing::generate::Generator;
 use keelson_store::testing::model::Model;
-use modelled::{On, Step, check};
+use modelled::{On, Step, check, position};
 
 /// Commands per store: enough for history and compactions, few enough to check all of it.
 const COMMANDS_PER_STORE: usize = 500;
@@ -20,20 +20,21 @@ fn steps(seed: u64) -> Vec<Step> {
     let mut generator = Generator::new(seed);
     let mut model = Model::default();
     let mut steps = Vec::new();
-    let mut left = COMMANDS_PER_STORE;
+    let (mut left, mut entries) = (COMMANDS_PER_STORE, 0);
     while left > 0 {
-        let now = |model: &Model| Now { revision: model.revision(), compacted: model.compacted() };
         let mut entry = Vec::new();
+        entries += 1;
+        model.enter(position(entries));
         for _ in 0..generator.rng().between(1, 40).min(left) {
             let ordinary = generator.rng().chance(1, 4);
-            let now = now(&model);
+            let now = model.now();
             let command = if ordinary { generator.command(now) } else { generator.hostile(now) };
             drop(model.apply(&command));
             entry.push(command);
             left -= 1;
         }
         steps.push(Step::Apply(vec![entry]));
-        let mut range = generator.hostile_range(now(&model));
+        let mut range = generator.hostile_range(model.now());
         if range.range.key.is_empty() {
             // The server refuses it before the store is asked.
             range.range.key = generator.key();

@@ -4,9 +4,9 @@
 mod modelled;
 
 use keelson_store::Options;
-use keelson_store::testing::generate::{Generator, Now};
+use keelson_store::testing::generate::Generator;
 use keelson_store::testing::model::Model;
-use modelled::{On, Step, check};
+use modelled::{On, Step, check, position};
 
 /// How often each thing happens, in a hundred steps.
 struct Weather {
@@ -23,8 +23,8 @@ fn steps(seed: u64, count: usize, weather: &Weather) -> Vec<Step> {
     let mut generator = Generator::new(seed);
     let mut model = Model::default();
     let mut steps = Vec::new();
+    let mut entries = 0;
     for _ in 0..count {
-        let now = |model: &Model| Now { revision: model.revision(), compacted: model.compacted() };
         let chosen = generator.rng().below(100);
         let Weather { crash, garbage, batch_max } = *weather;
         steps.push(match chosen {
@@ -32,13 +32,15 @@ fn steps(seed: u64, count: usize, weather: &Weather) -> Vec<Step> {
             chosen if chosen < crash + garbage => Step::RemoveGarbage,
             chosen if chosen < crash + garbage + 4 => Step::Flush,
             chosen if chosen < crash + garbage + 8 => Step::Hold,
-            chosen if chosen < 50 => Step::Range(generator.range(now(&model))),
+            chosen if chosen < 50 => Step::Range(generator.range(model.now())),
             _ => {
                 let mut batch = Vec::new();
                 for _ in 0..generator.rng().between(1, batch_max) {
                     let mut entry = Vec::new();
+                    entries += 1;
+                    model.enter(position(entries));
                     for _ in 0..generator.rng().below(batch_max) {
-                        let command = generator.command(now(&model));
+                        let command = generator.command(model.now());
                         drop(model.apply(&command));
                         entry.push(command);
                     }

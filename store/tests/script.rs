@@ -9,6 +9,8 @@
 //! txn                                       lines below it: if / then / else
 //!  if KEY[..END] version|create|mod|value|lease =|!|<|> OPERAND
 //!  then put … / get … / del … / txn … end
+//! grant ID TTL  revoke ID     expire ID term=N granted=N     checkpoint ID TTL granted=N
+//! leases                                    all of them, with their keys
 //! compact N     hash [N]     physical       flush, crash, reopen: and replay
 //! ```
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
@@ -21,13 +23,14 @@ use std::sync::Arc;
 
 use common::{Member, bytes, key_range};
 use keelson_store::command::{
-    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range,
-    SortOrder, SortTarget, Txn,
+    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, KeyRange,
+    LeaseCheckpoint, LeaseGrant, LeaseRevoke, Op, Put, Range, Remaining, SortOrder, SortTarget,
+    Txn,
 };
 use keelson_store::engine::{Engine, MemoryEngine, RocksEngine, RocksOptions};
 use keelson_store::response::{OpResponse, Outcome, Response};
-use keelson_store::types::{KeyValue, LeaseId, Revision};
-use keelson_store::{LogEntry, ReadError};
+use keelson_store::types::{KeyValue, LeaseId, LogIndex, Revision, Term};
+use keelson_store::{Lease, LogEntry, ReadError};
 
 /// Runs the commands of one script.
 struct Runner {
@@ -78,6 +81,7 @@ impl Runner {
         match words[0] {
             "get" => self.get(&words, out),
             "hash" => self.hash(&words, out),
+            "leases" => self.leases(out),
             "physical" => {
                 let progress = self.member.store.physical_compaction_step().unwrap();
                 writeln!(out, "removed to {}", progress.done.0).unwrap();
@@ -106,6 +110,17 @@ impl Runner {
                 writeln!(out, "{shown}count {}{more}", summary.count).unwrap();
             }
             Err(error) => writeln!(out, "{error}").unwrap(),
+        }
+    }
+
+    fn leases(&self, out: &mut String) {
+        for (Lease { id, ttl, remaining, granted }, keys) in self.member.leases() {
+            let (id, granted) = (id.0, granted.0);
+            write!(out, "{id} ttl {ttl} remaining {remaining} granted {granted}:").unwrap();
+            for key in keys {
+                write!(out, " {}", key.escape_ascii()).unwrap();
+            }
+            writeln!(out).unwrap();
         }
     }
 
@@ -161,13 +176,30 @@ fn join_continued(lines: &[&&str]) -> Vec<String> {
 }
 
 fn command(words: &[&str]) -> Command {
+    let id = || LeaseId(words[1].parse().unwrap());
+    let granted = || LogIndex(named(words, "granted="));
     match words[0] {
         "put" => Command::Put(put(words)),
         "del" => Command::DeleteRange(delete(words)),
         "txn" => Command::Txn(txn(&mut words[1..].iter().copied().peekable())),
+        "grant" => Command::LeaseGrant(LeaseGrant { id: id(), ttl: words[2].parse().unwrap() }),
+        "revoke" => Command::LeaseRevoke(LeaseRevoke { id: id(), expiry: None }),
+        "expire" => {
+            let expiry = Expiry { term: Term(named(words, "term=")), granted: granted() };
+            Command::LeaseRevoke(LeaseRevoke { id: id(), expiry: Some(expiry) })
+        }
+        "checkpoint" => {
+            let ttl = words[2].parse().unwrap();
+            let leases = vec![Remaining { id: id(), granted: granted(), ttl }];
+            Command::LeaseCheckpoint(LeaseCheckpoint { term: Term(1), leases })
+        }
         "compact" => Command::Compact(Compact { revision: Revision(words[1].parse().unwrap()) }),
         other => panic!("no command {other}"),
     }
+}
+
+fn named(words: &[&str], name: &str) -> u64 {
+    words.iter().find_map(|word| word.strip_prefix(name)).unwrap().parse().unwrap()
 }
 
 fn end_of(word: &str) -> &str {
@@ -295,6 +327,11 @@ fn show_outcome(outcome: &Outcome, out: &mut String) {
         }
         Ok(Response::Txn(txn)) => show_op(&OpResponse::Txn(txn.clone()), "", out),
         Ok(Response::Compact(compact)) => writeln!(out, "ok {}", compact.revision.0).unwrap(),
+        Ok(Response::LeaseGrant(grant)) => writeln!(out, "ok {}", grant.revision.0).unwrap(),
+        Ok(Response::LeaseRevoke(revoke)) => {
+            writeln!(out, "ok {} deleted {}", revoke.revision.0, revoke.deleted).unwrap();
+        }
+        Ok(Response::LeaseCheckpoint(done)) => writeln!(out, "ok {}", done.revision.0).unwrap(),
         Err(rejection) => writeln!(out, "{rejection}").unwrap(),
     }
 }

@@ -307,16 +307,10 @@ fn what_is_not_supported_is_refused_by_name() {
             "--log-outputs=systemd/journal",
             "systemd/journal is not supported yet: write to stderr, which journald keeps as well",
         ),
-        (
-            "--feature-gates=LeaseCheckpoint=true",
-            "LeaseCheckpoint=true: lease checkpoints are not supported yet",
-        ),
     ] {
         let flag = arg.split('=').next().unwrap();
         assert_eq!(mistakes(&[arg]), [format!("{flag}: {why}")], "{arg}");
     }
-    let old = mistakes(&["--experimental-enable-lease-checkpoint"]);
-    assert_eq!(old.len(), 1, "{old:?}");
     for zero in ["0", "0s", "0h", "00"] {
         assert_eq!(mistakes(&[&format!("--auto-compaction-retention={zero}")]), [""; 0], "{zero}");
     }

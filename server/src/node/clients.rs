@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::http::HttpState;
 use crate::observe::metrics::Metrics;
 use crate::raft::{ProposerLimits, RaftHandle};
-use crate::rpc::{KvLimits, KvService, Router, Services};
+use crate::rpc::{KvLimits, KvService, LeaseRoom, Router, Services};
 use crate::transport::{Connections, ServeOptions, Server};
 use crate::watch::{Hub, HubOptions};
 
@@ -43,6 +43,7 @@ pub(super) struct Clients {
     pub(super) identity: Arc<Identity>,
     pub(super) raft: RaftHandle,
     pub(super) store: Store,
+    pub(super) leases: LeaseRoom,
     pub(super) http: Arc<HttpState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) removed: watch::Receiver<Revision>,
@@ -117,6 +118,7 @@ impl Clients {
         let (proposer_limits, limits) = (proposer_limits(timeout), kv_limits(config));
         let (options, quota_bytes) = (serve_options(config), quota_bytes(config));
         let watching = (config.watch.progress_notify_interval, config.raft.election_timeout);
+        let leases = self.leases.clone();
         async move {
             // On its own runtime, because both start tasks that belong there.
             let proposer = raft.proposer(proposer_limits);
@@ -126,7 +128,7 @@ impl Clients {
             let hub = Hub::new(hub_options(&kv, watching, Arc::clone(&metrics)));
             tokio::spawn(Arc::clone(&hub).run(fed, stopping.clone()));
             tokio::spawn(Arc::clone(&hub).catch_up());
-            let router = Router::new(Services { kv, hub, quota_bytes, metrics });
+            let router = Router::new(Services { kv, leases, hub, quota_bytes, metrics });
             Server::new(options, router, http).run(connections, stopping).await;
         }
     }
@@ -150,7 +152,7 @@ fn hub_options(
     }
 }
 
-fn proposer_limits(timeout: Duration) -> ProposerLimits {
+pub(super) fn proposer_limits(timeout: Duration) -> ProposerLimits {
     ProposerLimits {
         batch_commands_max: BATCH_COMMANDS_MAX,
         batch_bytes_max: BATCH_BYTES_MAX,

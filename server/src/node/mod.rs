@@ -15,6 +15,7 @@ mod clients;
 mod compactor;
 mod gauges;
 mod identity;
+mod leases;
 mod peers;
 mod probe;
 mod run;

@@ -14,6 +14,7 @@ use super::secured::Listening;
 use super::wal_timing::WalTiming;
 use crate::cli::ETCD_VERSION;
 use crate::config::Config;
+use crate::lease::Lessor;
 use crate::peer::{self, Dialer, GrpcTransport, PeerHandler, PeerHttp};
 use crate::raft::{
     ChangeRules, LogKeep, Member, MemberId, RaftHandle, RaftOptions, Stores, Version, WriteHere,
@@ -24,16 +25,23 @@ pub(super) fn own_version() -> Version {
     Version::parse(ETCD_VERSION).expect("the version is written as one")
 }
 
+/// What of this process Raft works with.
+pub(super) struct Tools {
+    pub(super) dialer: Dialer,
+    pub(super) stores: Arc<Stores>,
+    pub(super) timing: Arc<WalTiming>,
+    pub(super) write_here: Arc<WriteHere>,
+    pub(super) leases: Arc<Lessor>,
+}
+
 /// What Raft is told.
 pub(super) fn raft_options(
     config: &Config,
     identity: &Identity,
-    dialer: Dialer,
     founders: BTreeMap<MemberId, Member>,
-    stores: Arc<Stores>,
-    timing: Arc<WalTiming>,
-    write_here: Arc<WriteHere>,
+    tools: Tools,
 ) -> RaftOptions {
+    let Tools { dialer, stores, timing, write_here, leases } = tools;
     let (cluster, id) = (identity.cluster_id, identity.member_id);
     let election_timeout = config.raft.election_timeout;
     RaftOptions {
@@ -43,6 +51,7 @@ pub(super) fn raft_options(
         start: RandomState::new().hash_one("keelson start"),
         transport: Arc::new(GrpcTransport::new(cluster, id, dialer, election_timeout)),
         disk_pending: Arc::new(move || timing.pending()),
+        leases,
         write_here,
         version: own_version(),
         force_new_cluster: config.member.force_new_cluster,

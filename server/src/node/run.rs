@@ -18,16 +18,19 @@ use super::clients::{self, Clients};
 use super::compactor::Compactor;
 use super::gauges;
 use super::identity::Identity;
-use super::peers::{self, PeerListener};
+use super::leases;
+use super::peers::{self, PeerListener, Tools};
 use super::probe::NodeProbe;
 use super::secured::{Listeners, Listening, Secured};
 use super::wal_timing::WalTiming;
 use crate::config::Config;
 use crate::http::HttpState;
+use crate::lease::Lessor;
 use crate::observe::log::{Log, LogError};
 use crate::observe::metrics::Metrics;
 use crate::peer::Dialer;
 use crate::raft::{RaftHandle, StartError, WriteHere};
+use crate::rpc::LeaseRoom;
 use crate::tls::TlsError;
 use crate::transport;
 
@@ -137,6 +140,7 @@ struct Node {
     wal: Wal,
     store: Store,
     raft: RaftHandle,
+    leases: LeaseRoom,
     peers: PeerListener,
     compactor: Compactor,
     removed: watch::Receiver<Revision>,
@@ -156,13 +160,17 @@ impl Node {
         let Booted { identity, founders, wal, stores, store, applier } =
             boot(config, new, Some(Arc::clone(&timing) as _))?;
         let identity = Arc::new(identity);
-        let options =
-            peers::raft_options(config, &identity, dialer, founders, stores, timing, write_here);
+        let lessor = Lessor::new(leases::lessor_options(config), Arc::clone(&metrics));
+        let tools = Tools { dialer, stores, timing, write_here, leases: Arc::clone(&lessor) };
+        let options = peers::raft_options(config, &identity, founders, tools);
+        let leases = leases::room(config, Arc::clone(&lessor), options.start);
         let (raft, handler) =
             RaftHandle::start(options, wal.clone(), store.clone(), applier).await?;
+        let limits = clients::proposer_limits(clients::request_timeout(config));
+        lessor.start(raft.clone(), raft.proposer(limits));
         let peers = PeerListener::start(config, &identity, raft.clone(), handler, listening);
         let (compactor, removed) = Compactor::start(store.clone()).map_err(NodeError::System)?;
-        Ok(Self { identity, metrics, wal, store, raft, peers, compactor, removed })
+        Ok(Self { identity, metrics, wal, store, raft, leases, peers, compactor, removed })
     }
 
     /// Comes to where the cluster is, and is published in it; the end, if that comes first.
@@ -219,6 +227,7 @@ impl Serving {
             identity: Arc::clone(&node.identity),
             raft: node.raft.clone(),
             store: node.store.clone(),
+            leases: node.leases.clone(),
             http,
             metrics: Arc::clone(&node.metrics),
             removed: node.removed.clone(),

@@ -86,6 +86,7 @@ impl PeerTransport for GrpcTransport {
                     Call::ReadIndex => client.read_index(request).await,
                     Call::Propose => client.propose(request).await,
                     Call::Reconfigure => client.reconfigure(request).await,
+                    Call::Lease => client.lease(request).await,
                 }
             };
             match tokio::time::timeout(timeout, answer).await {

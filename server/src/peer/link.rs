@@ -36,7 +36,7 @@ impl Lane {
 
     pub(super) fn of(call: Call) -> Self {
         match call {
-            Call::Propose | Call::Reconfigure => Self::Forward,
+            Call::Propose | Call::Reconfigure | Call::Lease => Self::Forward,
             Call::Heartbeat
             | Call::Vote
             | Call::PreVote

@@ -21,6 +21,8 @@ pub enum Call {
     Propose,
     /// A member asks the leader to change the membership.
     Reconfigure,
+    /// A member asks the leader about leases.
+    Lease,
 }
 
 /// What every call says of itself.

@@ -119,4 +119,8 @@ impl Peer for PeerService {
     async fn reconfigure(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         self.call(Call::Reconfigure, request).await
     }
+
+    async fn lease(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        self.call(Call::Lease, request).await
+    }
 }

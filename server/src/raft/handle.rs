@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use keelson_store::Store;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use super::barrier::ReadBarrier;
 use super::change::{Change, ChangeError, Row};
 use super::leadership::Leadership;
 use super::proposer::{Proposer, ProposerLimits};
-use super::read_index::{Miss, ReadIndex};
+use super::read_index::{Miss, ReadIndex, confirm};
 use super::reconfigure::{self, Reconfigurer};
 use super::roster::Roster;
 use super::start::StartError;
@@ -23,6 +24,7 @@ use super::transfer;
 use super::types::{MemberId, TypeConfig};
 use super::version::{Agreed, Version};
 use super::write_here::WriteHere;
+use crate::peer::{Call, PeerError};
 use crate::watch::{Fed, Feed};
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -197,6 +199,56 @@ impl RaftHandle {
     #[must_use]
     pub fn is_learner(&self) -> bool {
         self.learner.load(Ordering::Relaxed)
+    }
+
+    /// This member's id.
+    #[must_use]
+    pub fn member_id(&self) -> MemberId {
+        self.id
+    }
+
+    /// The store that Raft applies to.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Who leads, as it changes.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// The term that this member leads in, once a quorum has confirmed it and everything is applied
+    /// that was committed before the call, earlier terms' entries among it; nothing if it does not
+    /// lead.
+    pub(crate) async fn confirm_lead(&self) -> Option<u64> {
+        let at = confirm(&self.raft).await.ok()?;
+        self.index.applied(&at).await.ok()?;
+        Some(at.leader_id.term)
+    }
+
+    /// Asks another member.
+    pub(crate) async fn call(
+        &self,
+        to: MemberId,
+        call: Call,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, PeerError> {
+        self.routes.transport.call(to, call, body, timeout).await
+    }
+
+    /// Returns once this member has known no leader for `long`.
+    pub async fn without_leader(&self, long: Duration) {
+        let mut leadership = self.leadership.clone();
+        loop {
+            // The sender is gone only with Raft, and then there is no leader any more.
+            drop(leadership.wait_for(|now| now.leader.is_none()).await);
+            let found = leadership.wait_for(|now| now.leader.is_some());
+            if !matches!(tokio::time::timeout(long, found).await, Ok(Ok(_))) {
+                return;
+            }
+        }
     }
 
     /// Whether this member knows of a leader that lives.

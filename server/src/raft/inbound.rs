@@ -16,6 +16,7 @@ use super::change_wire;
 use super::codec::{self, CodecError, Proposed};
 use super::handle::Raft;
 use super::leadership::Heard;
+use super::lease_desk::LeaseDesk;
 use super::log_store::LogStore;
 use super::read_index::{Miss, confirm};
 use super::reconfigure::Reconfigurer;
@@ -40,6 +41,7 @@ pub(crate) struct Inbound {
     pub(crate) heard: Arc<Heard>,
     pub(crate) reconfigurer: Arc<Reconfigurer>,
     pub(crate) incoming: Arc<Incoming>,
+    pub(crate) leases: Arc<dyn LeaseDesk>,
     /// Refusals that have been logged once.
     pub(crate) logged: Mutex<BTreeSet<(u64, u64, Refusal)>>,
 }
@@ -242,6 +244,12 @@ impl Inbound {
         Ok(change_wire::encode_answer(&self.reconfigurer.asked(&change, again).await))
     }
 
+    async fn lease(&self, from: MemberId, body: Bytes) -> Result<Bytes, Refused> {
+        self.known(from)?;
+        let answered = Arc::clone(&self.leases).answer(body).await;
+        answered.ok_or_else(|| malformed(CodecError::Malformed { what: "questions on leases" }))
+    }
+
     async fn answer(&self, from: MemberId, call: Call, body: Bytes) -> Result<Bytes, Refused> {
         match call {
             Call::Heartbeat => self.heartbeat(from, body).await,
@@ -251,6 +259,7 @@ impl Inbound {
             Call::ReadIndex => self.read_index(from, body).await,
             Call::Propose => self.propose(from, body).await,
             Call::Reconfigure => self.reconfigure(from, body).await,
+            Call::Lease => self.lease(from, body).await,
         }
     }
 }

@@ -226,7 +226,12 @@ impl Shared {
 /// txn of many operations the size tells.
 fn may_take_long(command: &Command) -> bool {
     match command {
-        Command::Put(_) | Command::Compact(_) => false,
+        Command::Put(_)
+        | Command::Compact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseCheckpoint(_) => false,
+        // All that hangs on it goes with it.
+        Command::LeaseRevoke(_) => true,
         Command::DeleteRange(delete) => !delete.range.end.is_empty(),
         Command::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| match op {
             Op::Put(_) => false,

@@ -20,6 +20,7 @@ use super::handle::{Raft, RaftHandle};
 use super::housekeeping::{Housekeeping, LogKeep};
 use super::inbound::{Inbound, InboundHandle};
 use super::leadership::{Heard, Leadership, LeadershipWatch};
+use super::lease_desk::LeaseDesk;
 use super::log_store::LogStore;
 use super::network::Peers;
 use super::read_index::ReadIndex;
@@ -50,6 +51,8 @@ pub struct RaftOptions {
     pub transport: Arc<dyn PeerTransport>,
     /// How long the oldest write to the log has been under way.
     pub disk_pending: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Keeps the time of leases.
+    pub leases: Arc<dyn LeaseDesk>,
     /// When Raft's thread writes the log itself.
     pub write_here: Arc<WriteHere>,
     /// The version of this server.
@@ -149,7 +152,8 @@ impl RaftHandle {
         let feed = Feed::new();
         let (flying, members) = (Arc::clone(&flights), Arc::clone(&roster));
         let state_machine =
-            StateMachine::new(store.clone(), applier, flying, members, feed.clone());
+            StateMachine::new(store.clone(), applier, flying, members, feed.clone())
+                .telling(Arc::clone(&options.leases));
         let outgoing = Outgoing::new(
             store.clone(),
             Arc::clone(&options.stores),
@@ -267,6 +271,7 @@ impl Parts {
             heard: self.heard,
             reconfigurer,
             incoming: Arc::new(Incoming::new(Arc::clone(&options.stores))),
+            leases: Arc::clone(&options.leases),
             logged: Mutex::default(),
         };
         (handle, Arc::new(InboundHandle(Arc::new(inbound))))

@@ -23,6 +23,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, Snapsh
 
 use super::codec::{self, AppliedMembership, Proposed};
 use super::flights::{Flights, Landing};
+use super::lease_desk::LeaseDesk;
 use super::roster::Roster;
 use super::snapshot::Candidate;
 use super::types::{LogId, ProposalId, StoredMembership, TypeConfig};
@@ -74,6 +75,7 @@ pub(crate) struct StateMachine {
     flights: Arc<Flights>,
     roster: Arc<Roster>,
     feed: Feed,
+    leases: Option<Arc<dyn LeaseDesk>>,
     /// The position the last description named, so that an unmoved one is not built again.
     described: Option<LogPosition>,
 }
@@ -86,7 +88,14 @@ impl StateMachine {
         roster: Arc<Roster>,
         feed: Feed,
     ) -> Self {
-        Self { store, applier: Some(applier), flights, roster, feed, described: None }
+        let applier = Some(applier);
+        Self { store, applier, flights, roster, feed, leases: None, described: None }
+    }
+
+    /// Has somebody told what becomes of leases.
+    pub(crate) fn telling(mut self, leases: Arc<dyn LeaseDesk>) -> Self {
+        self.leases = Some(leases);
+        self
     }
 
     fn gather(
@@ -136,9 +145,14 @@ impl StateMachine {
         } else {
             apply()
         };
-        self.applier = Some(applier);
+        let applier = self.applier.insert(applier);
         let outcomes = outcomes.map_err(io::Error::other)?;
         self.feed.moved();
+        if let Some(leases) = &self.leases
+            && !applier.lease_changes().is_empty()
+        {
+            leases.applied(applier.lease_changes());
+        }
         assert_eq!(outcomes.len(), tickets.len(), "outcomes for each entry");
         for (ticket, outcomes) in tickets.into_iter().zip(outcomes) {
             if let Some(id) = ticket.id {

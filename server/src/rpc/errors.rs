@@ -5,6 +5,7 @@ use keelson_store::response::Rejection;
 use keelson_store::{ReadError, validate};
 use tonic::Status;
 
+use crate::lease::AskError;
 use crate::raft::{BarrierError, ChangeError, MoveError, ProposeError};
 
 pub(super) fn rejected(rejection: Rejection) -> Status {
@@ -12,6 +13,8 @@ pub(super) fn rejected(rejection: Rejection) -> Status {
         Rejection::EmptyKey => Etcd::EmptyKey,
         Rejection::KeyNotFound => Etcd::KeyNotFound,
         Rejection::LeaseNotFound => Etcd::LeaseNotFound,
+        Rejection::LeaseExists => Etcd::LeaseExist,
+        Rejection::StaleTerm => Etcd::NotPrimaryLessor,
         Rejection::Compacted => Etcd::Compacted,
         Rejection::FutureRevision => Etcd::FutureRev,
     };
@@ -55,6 +58,15 @@ pub(super) fn not_current(error: BarrierError) -> Status {
     let error = match error {
         BarrierError::Timeout => Etcd::Timeout,
         BarrierError::Stopped => Etcd::Stopped,
+    };
+    error.status()
+}
+
+pub(super) fn not_asked(error: AskError) -> Status {
+    let error = match error {
+        AskError::TooManyRequests => Etcd::RequestTooManyRequests,
+        AskError::Timeout => Etcd::Timeout,
+        AskError::Stopped => Etcd::Stopped,
     };
     error.status()
 }

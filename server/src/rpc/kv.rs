@@ -165,7 +165,11 @@ impl KvService {
         Ok(self.store.view())
     }
 
-    async fn propose(&self, command: Command, bytes: usize) -> Result<(Stored, u64), Status> {
+    pub(super) async fn propose(
+        &self,
+        command: Command,
+        bytes: usize,
+    ) -> Result<(Stored, u64), Status> {
         let proposal = self.proposer.propose(command, bytes).await.map_err(|error| {
             let leader_lost = self.raft.lost_leader_during(self.proposer.timeout());
             errors::not_proposed(error, leader_lost)
@@ -182,11 +186,11 @@ impl KvService {
         Ok(request.len())
     }
 
-    fn header(&self, revision: Revision) -> pb::ResponseHeader {
+    pub(super) fn header(&self, revision: Revision) -> pb::ResponseHeader {
         self.header_at(revision, self.raft.term())
     }
 
-    fn header_at(&self, revision: Revision, raft_term: u64) -> pb::ResponseHeader {
+    pub(super) fn header_at(&self, revision: Revision, raft_term: u64) -> pb::ResponseHeader {
         self.identity.header(revision, raft_term)
     }
 }
@@ -213,7 +217,7 @@ fn decode_range(request: Bytes) -> Result<(Range, bool), Status> {
     Ok((convert::range(request)?, serializable))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
     match tokio::task::spawn_blocking(read).await {

@@ -15,6 +15,7 @@ mod frame;
 mod health;
 mod kv;
 mod large;
+mod lease;
 mod maintenance;
 mod pieces;
 mod router;
@@ -24,4 +25,5 @@ mod watch;
 
 pub use body::ResponseBody;
 pub use kv::{KvLimits, KvService};
+pub use lease::LeaseRoom;
 pub use router::{KvCall, Router, Services};

@@ -10,6 +10,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use keelson_api::errors::Error as Etcd;
 use keelson_api::etcdserverpb::cluster_server::ClusterServer;
+use keelson_api::etcdserverpb::lease_server::LeaseServer;
 use keelson_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use keelson_api::health::health_server::HealthServer;
 use tonic::Status;
@@ -20,6 +21,7 @@ use super::cluster::ClusterService;
 use super::frame::read_message;
 use super::health::HealthService;
 use super::kv::KvService;
+use super::lease::{LeaseRoom, LeaseService};
 use super::maintenance::MaintenanceService;
 use super::watch;
 use crate::observe::metrics::{Metrics, Rpc};
@@ -35,6 +37,8 @@ pub struct Services {
     pub kv: KvService,
     /// Watchers.
     pub(crate) hub: Arc<Hub>,
+    /// What the Lease service is made of beside.
+    pub leases: LeaseRoom,
     /// The quota that Status reports.
     pub quota_bytes: i64,
     /// Counts calls.
@@ -47,6 +51,7 @@ pub struct Router {
     kv: KvService,
     maintenance: MaintenanceServer<MaintenanceService>,
     cluster: ClusterServer<ClusterService>,
+    lease: LeaseServer<LeaseService>,
     health: HealthServer<HealthService>,
     hub: Arc<Hub>,
     message_bytes_max: usize,
@@ -65,7 +70,7 @@ impl Router {
     /// Builds the router of one runtime.
     #[must_use]
     pub fn new(services: Services) -> Self {
-        let Services { kv, hub, quota_bytes, metrics } = services;
+        let Services { kv, leases, hub, quota_bytes, metrics } = services;
         let maintenance = MaintenanceService {
             store: kv.store.clone(),
             raft: kv.raft.clone(),
@@ -82,6 +87,7 @@ impl Router {
             message_bytes_max: kv.limits.request_bytes_max + MESSAGE_OVERHEAD_BYTES,
             maintenance: MaintenanceServer::new(maintenance),
             cluster: ClusterServer::new(cluster),
+            lease: LeaseServer::new(LeaseService { kv: kv.clone(), room: leases }),
             health: HealthServer::new(HealthService),
             hub,
             kv_rpcs: KvMethod::ALL.map(|method| position(&metrics, method)),
@@ -109,6 +115,7 @@ impl Router {
             "etcdserverpb.Cluster" => self.counted(self.cluster.clone(), request).await,
             "etcdserverpb.Watch" if method == "Watch" => self.watch(request),
             "etcdserverpb.Watch" => unknown(service, Some(method)),
+            "etcdserverpb.Lease" => self.counted(self.lease.clone(), request).await,
             "grpc.health.v1.Health" => self.counted(self.health.clone(), request).await,
             _ => unknown(service, None),
         }
@@ -288,7 +295,7 @@ fn learners_answer(service: &str, method: &str) -> bool {
 }
 
 /// Whether a client wants no answer from a member that knows no leader.
-fn requires_leader(headers: &HeaderMap) -> bool {
+pub(super) fn requires_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|value| value == "true")
 }
 

@@ -5,13 +5,15 @@ use keelson_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use keelson_api::etcdserverpb::request_op::Request as Op;
 use keelson_api::etcdserverpb::response_op::Response as OpResponse;
 use keelson_api::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-    PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, PutResponse, RangeRequest,
+    RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use keelson_api::mvccpb::KeyValue;
 use tonic::{Code, Status};
 
-/// A request of the KV service.
+/// A request of the KV service, or one about leases.
 #[derive(Debug, Clone)]
 pub enum Request {
     Range(RangeRequest),
@@ -19,6 +21,9 @@ pub enum Request {
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
     Compact(CompactionRequest),
+    Grant(LeaseGrantRequest),
+    Revoke(LeaseRevokeRequest),
+    TimeToLive(LeaseTimeToLiveRequest),
 }
 
 /// The response to it.
@@ -29,6 +34,9 @@ pub enum Reply {
     Delete(DeleteRangeResponse),
     Txn(TxnResponse),
     Compact(CompactionResponse),
+    Grant(LeaseGrantResponse),
+    Revoke(LeaseRevokeResponse),
+    TimeToLive(LeaseTimeToLiveResponse),
 }
 
 impl Reply {
@@ -39,6 +47,9 @@ impl Reply {
             Self::Delete(r) => &r.header,
             Self::Txn(r) => &r.header,
             Self::Compact(r) => &r.header,
+            Self::Grant(r) => &r.header,
+            Self::Revoke(r) => &r.header,
+            Self::TimeToLive(r) => &r.header,
         };
         header.as_ref().expect("a response has a header")
     }
@@ -49,13 +60,18 @@ pub type Outcome = Result<Reply, (Code, String)>;
 
 /// Sends a request and takes what comes.
 pub async fn send(client: &Client, request: &Request) -> Outcome {
-    let mut kv = client.kv();
+    let (mut kv, mut lease) = (client.kv(), client.lease());
     let reply = match request.clone() {
         Request::Range(r) => kv.range(r).await.map(|r| Reply::Range(r.into_inner())),
         Request::Put(r) => kv.put(r).await.map(|r| Reply::Put(r.into_inner())),
         Request::Delete(r) => kv.delete_range(r).await.map(|r| Reply::Delete(r.into_inner())),
         Request::Txn(r) => kv.txn(r).await.map(|r| Reply::Txn(r.into_inner())),
         Request::Compact(r) => kv.compact(r).await.map(|r| Reply::Compact(r.into_inner())),
+        Request::Grant(r) => lease.lease_grant(r).await.map(|r| Reply::Grant(r.into_inner())),
+        Request::Revoke(r) => lease.lease_revoke(r).await.map(|r| Reply::Revoke(r.into_inner())),
+        Request::TimeToLive(r) => {
+            lease.lease_time_to_live(r).await.map(|r| Reply::TimeToLive(r.into_inner()))
+        }
     };
     reply.map_err(|status: Status| (status.code(), status.message().to_owned()))
 }
@@ -69,6 +85,9 @@ pub fn canonical(request: &Request, outcome: Outcome) -> Outcome {
             (Request::Delete(_), Reply::Delete(r)) => anonymous(&mut r.header),
             (Request::Txn(request), Reply::Txn(r)) => txn(request, r),
             (Request::Compact(_), Reply::Compact(r)) => anonymous(&mut r.header),
+            (Request::Grant(_), Reply::Grant(r)) => anonymous(&mut r.header),
+            (Request::Revoke(_), Reply::Revoke(r)) => anonymous(&mut r.header),
+            (Request::TimeToLive(_), Reply::TimeToLive(r)) => time_to_live(r),
             (_, other) => panic!("{request:?} was answered with {other:?}"),
         }
         reply
@@ -80,6 +99,19 @@ fn anonymous(header: &mut Option<ResponseHeader>) {
         (header.cluster_id, header.member_id, header.raft_term) = (0, 0, 0);
     }
 }
+
+/// Keys come in no defined order, and time passes.
+fn time_to_live(response: &mut LeaseTimeToLiveResponse) {
+    anonymous(&mut response.header);
+    response.keys.sort();
+    let passed = response.granted_ttl - response.ttl;
+    if response.granted_ttl > 0 && (0..LEASE_SECONDS_PASSED_MAX).contains(&passed) {
+        response.ttl = response.granted_ttl;
+    }
+}
+
+/// Longer than any run takes.
+const LEASE_SECONDS_PASSED_MAX: i64 = 3600;
 
 fn txn(request: &TxnRequest, response: &mut TxnResponse) {
     anonymous(&mut response.header);

@@ -12,7 +12,7 @@ use super::common::Server;
 use super::script::Command;
 
 /// Fields of JSON that are masked. A key's `version` is a number and stays, a server's is a text.
-const MASKED: [&str; 15] = [
+const MASKED: [&str; 16] = [
     "cluster_id",
     "member_id",
     "raft_term",
@@ -28,6 +28,8 @@ const MASKED: [&str; 15] = [
     "Endpoint",
     "endpoint",
     "peerURLs",
+    // What is left of a lease.
+    "ttl",
 ];
 
 /// Keys of `-w fields` that are masked.
@@ -52,11 +54,15 @@ const MASKED_FIELDS: [&str; 14] = [
 pub(crate) struct Names {
     client: String,
     peer: String,
+    /// The last lease that was granted, as a command line has it and as JSON does.
+    lease: Option<(String, String)>,
 }
 
 impl Names {
-    pub(crate) fn new(server: &Server) -> Self {
-        Self { client: server.endpoint(), peer: format!("127.0.0.1:{}", server.peer_port) }
+    pub(crate) fn new(server: &Server, lease: Option<&str>) -> Self {
+        let number = |lease: &str| i64::from_str_radix(lease, 16).expect("hexadecimal").to_string();
+        let lease = lease.map(|lease| (lease.to_owned(), number(lease)));
+        Self { client: server.endpoint(), peer: format!("127.0.0.1:{}", server.peer_port), lease }
     }
 
     pub(crate) fn normal(&self, command: &Command, stdout: &[u8]) -> String {
@@ -77,7 +83,15 @@ impl Names {
     }
 
     fn text(&self, text: &str) -> String {
-        let named = text.replace(&self.client, "<client>").replace(&self.peer, "<peer>");
+        let mut named = text.replace(&self.client, "<client>").replace(&self.peer, "<peer>");
+        if let Some((id, number)) = &self.lease {
+            named = named.replace(id, "<lease>").replace(number, "<lease>");
+        }
+        if let Some((head, rest)) = named.split_once("remaining(")
+            && let Some((_, tail)) = rest.split_once("s)")
+        {
+            named = format!("{head}remaining(<time>){tail}");
+        }
         match named.split_once("took = ") {
             Some((head, _)) => format!("{head}took = <time>"),
             None => named,
@@ -98,10 +112,13 @@ impl Names {
     fn fields(&self, command: &Command, text: &str) -> String {
         // A key has a version, too.
         let is_status = command.starts_with(&["endpoint"]);
+        let is_time = command.starts_with(&["lease", "timetolive"]);
         let lines = text.lines().map(|line| {
             let Some((name, _)) = line.split_once(" : ") else { return self.text(line) };
             let bare = name.trim_matches('"');
-            let masked = MASKED_FIELDS.contains(&bare) || is_status && bare == "Version";
+            let masked = MASKED_FIELDS.contains(&bare)
+                || is_status && bare == "Version"
+                || is_time && bare == "TTL";
             if masked { format!("{name} : <masked>") } else { self.text(line) }
         });
         lines.collect::<Vec<_>>().join("\n")

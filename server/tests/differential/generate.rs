@@ -4,7 +4,8 @@ use bytes::Bytes;
 use keelson_api::etcdserverpb::compare::TargetUnion;
 use keelson_api::etcdserverpb::request_op::Request as Op;
 use keelson_api::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 
 use super::common::{Request, Rng};
@@ -33,6 +34,12 @@ const ENDS: [&[u8]; 4] = [b"\0", b"", b"d", b"b\0"];
 const VALUES: [&[u8]; 6] =
     [b"", b"1", b"2", b"10", b"\0\xff", b"a longer value than the others are"];
 
+/// Leases that come and go; some are never granted.
+const LEASES: [i64; 7] = [1, 2, 3, -4, i64::MAX, 8, 9];
+
+/// Seconds that no run takes.
+const LEASE_TTL: i64 = 100_000;
+
 /// Transactions in transactions go this deep.
 const DEPTH_MAX: u64 = 3;
 
@@ -59,12 +66,13 @@ impl Generator {
     }
 
     pub(crate) fn next(&mut self) -> Request {
-        match self.rng.below(100) {
+        match self.rng.below(108) {
             0..30 => Request::Put(self.put()),
             30..42 => Request::Delete(self.delete()),
             42..68 => Request::Range(self.range()),
             68..99 => Request::Txn(self.txn(0)),
-            _ => Request::Compact(self.compact()),
+            99 => Request::Compact(self.compact()),
+            _ => self.about_a_lease(),
         }
     }
 
@@ -97,11 +105,36 @@ impl Generator {
         PutRequest {
             key: self.key(),
             value,
-            // Never granted.
-            lease: if self.rng.one_in(40) { self.rng.between(1, 9) } else { 0 },
+            lease: self.lease(),
             prev_kv: self.rng.one_in(3),
             ignore_value,
             ignore_lease: self.rng.one_in(12),
+        }
+    }
+
+    /// Mostly one that is granted more often than not, or it would be the put's only matter.
+    fn lease(&mut self) -> i64 {
+        match self.rng.below(40) {
+            0 => *self.rng.pick(&LEASES),
+            1..=6 => *self.rng.pick(&LEASES[..2]),
+            _ => 0,
+        }
+    }
+
+    fn about_a_lease(&mut self) -> Request {
+        let id = *self.rng.pick(&LEASES[..5]);
+        match self.rng.below(20) {
+            0..10 => {
+                let odd = [LEASE_TTL, 10_000_000_000, 9_000_000_000];
+                let ttl = if self.rng.one_in(6) { *self.rng.pick(&odd) } else { LEASE_TTL };
+                Request::Grant(LeaseGrantRequest { id, ttl })
+            }
+            10..12 => Request::Revoke(LeaseRevokeRequest { id }),
+            12 => Request::Revoke(LeaseRevokeRequest { id: 0 }),
+            _ => {
+                let keys = self.rng.one_in(2);
+                Request::TimeToLive(LeaseTimeToLiveRequest { id, keys })
+            }
         }
     }
 
@@ -179,7 +212,7 @@ impl Generator {
             1 => (1, TargetUnion::CreateRevision(self.near())),
             2 => (2, TargetUnion::ModRevision(self.near())),
             3 => (3, TargetUnion::Value(self.one_of(&VALUES))),
-            _ => (4, TargetUnion::Lease(self.rng.between(0, 1))),
+            _ => (4, TargetUnion::Lease(self.rng.between(0, 2))),
         };
         Compare {
             result: i32::try_from(self.rng.below(4)).unwrap(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::command::codec;
 use crate::engine::{Blocks, Bounds, Direction, Engine, Snapshot};
 use crate::error::Error;
+use crate::lease::LeaseChange;
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::{Cuts, Pin};
 use crate::mvcc::counted_index::{Builder, CountedIndex, Cut};
@@ -18,6 +19,7 @@ use crate::schema::meta::{self, State};
 use crate::store::{Opened, Shared};
 use crate::types::{LogPosition, Revision};
 
+use super::known_leases::KnownLeases;
 use super::machine::Machine;
 use super::overlay::{Overlay, Pending};
 use super::{LogEntry, Payload};
@@ -55,6 +57,9 @@ impl Applier {
             events: Vec::new(),
             changes: 0,
             wanted: false,
+            position: LogPosition::default(),
+            leases: KnownLeases::default(),
+            lease_changes: Vec::new(),
         };
         let pin = Arc::clone(machine.base.pin());
         Self {
@@ -83,6 +88,7 @@ impl Applier {
         }
         // Taken back when all went well.
         self.stopped = true;
+        self.machine.lease_changes.clear();
         let outcomes = entries.iter().map(|entry| self.entry(entry)).collect::<Result<_, _>>()?;
         if self.machine.state.applied != self.machine.base.applied() {
             self.write()?;
@@ -116,6 +122,13 @@ impl Applier {
         self.machine.base.applied()
     }
 
+    /// What the last call of [`apply`](Self::apply) did to leases, in order. What
+    /// [`replace`](Self::replace) brings is not in it: then all are to be looked at anew.
+    #[must_use]
+    pub fn lease_changes(&self) -> &[LeaseChange] {
+        &self.machine.lease_changes
+    }
+
     fn entry(&mut self, entry: &LogEntry) -> Result<Vec<Outcome>, Error> {
         let LogEntry { position, payload, wanted } = entry;
         let machine = &mut self.machine;
@@ -123,6 +136,7 @@ impl Applier {
             return Ok(Vec::new());
         }
         machine.wanted = *wanted;
+        machine.position = *position;
         let mut outcomes = Vec::new();
         match payload {
             Payload::Blank => {}
@@ -149,6 +163,7 @@ impl Applier {
     fn write(&mut self) -> Result<(), Error> {
         let machine = &mut self.machine;
         machine.overlay.write_current();
+        machine.overlay.write_meta();
         let batch = &mut machine.overlay.batch;
         if machine.state.compacted != machine.base.compacted() {
             let pending = machine.cuts.pending();

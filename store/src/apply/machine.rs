@@ -8,6 +8,7 @@ use crate::command::{Command, Compact, DeleteRange, Put};
 use crate::engine::{Blocks, Direction, Engine, Snapshot};
 use crate::error::{Error, corrupt};
 use crate::events::Event;
+use crate::lease::LeaseChange;
 use crate::metrics::Metrics;
 use crate::mvcc::compaction::Cuts;
 use crate::mvcc::interval::Interval;
@@ -20,8 +21,9 @@ use crate::schema::far::Far;
 use crate::schema::log::{Prev, Record};
 use crate::schema::meta::State;
 use crate::schema::{Table, current};
-use crate::types::{KeyMeta, KeyValue, LeaseId, Revision, SubRevision};
+use crate::types::{KeyMeta, KeyValue, LeaseId, LogPosition, Revision, SubRevision};
 
+use super::known_leases::KnownLeases;
 use super::overlay::{Living, Overlay};
 
 /// Why a command came to an end early.
@@ -76,6 +78,11 @@ pub(super) struct Machine {
     pub(super) changes: u32,
     /// Whether somebody waits for the outcome.
     pub(super) wanted: bool,
+    /// Where the entry in hand stands.
+    pub(super) position: LogPosition,
+    pub(super) leases: KnownLeases,
+    /// What the batch has done to leases.
+    pub(super) lease_changes: Vec<LeaseChange>,
 }
 
 impl Machine {
@@ -96,6 +103,11 @@ impl Machine {
                 self.txn(txn).map(Response::Txn)
             }
             Command::Compact(compact) => self.compact(*compact).map(Response::Compact),
+            Command::LeaseGrant(grant) => self.lease_grant(*grant).map(Response::LeaseGrant),
+            Command::LeaseRevoke(revoke) => self.lease_revoke(*revoke).map(Response::LeaseRevoke),
+            Command::LeaseCheckpoint(checkpoint) => {
+                self.lease_checkpoint(checkpoint).map(Response::LeaseCheckpoint)
+            }
         };
         match done {
             Ok(response) => {
@@ -211,13 +223,8 @@ impl Machine {
         Ok(CompactResponse { revision: self.state.revision })
     }
 
-    /// There are no leases yet, so that none is found. Leases are looked up here and nowhere else.
-    fn check_lease(&self, lease: LeaseId) -> Result<(), Rejection> {
-        if lease == LeaseId::NONE { Ok(()) } else { Err(Rejection::LeaseNotFound) }
-    }
-
     /// The place of the next change.
-    fn next_place(&mut self) -> Result<SubRevision, Error> {
+    pub(super) fn next_place(&mut self) -> Result<SubRevision, Error> {
         let main = self.state.revision.0.checked_add(1).ok_or(Error::Exhausted("revisions"))?;
         let sub = self.changes;
         self.changes = sub.checked_add(1).ok_or(Error::Exhausted("changes in one revision"))?;
@@ -225,7 +232,7 @@ impl Machine {
     }
 
     /// Writes a version, or a deletion if the key is to be nothing `now`.
-    fn record(
+    pub(super) fn record(
         &mut self,
         key: &Bytes,
         prior: Option<&Prior>,
@@ -249,6 +256,7 @@ impl Machine {
         };
         let record = Record { deletion: now.is_none(), key, meta, prev, value };
         self.overlay.record(&record, key, prior.is_some(), now);
+        self.attach(key, prior.map_or(LeaseId::NONE, |prior| prior.meta.lease), meta.lease);
     }
 
     /// What is known of a living key; its value too, if `needs_value` says so.

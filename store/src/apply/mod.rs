@@ -6,6 +6,8 @@
 //! stops the applier for good is an entry that cannot be read, and a failure of the engine.
 
 mod applier;
+mod known_leases;
+mod leases;
 mod machine;
 mod overlay;
 mod read;

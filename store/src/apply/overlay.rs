@@ -9,7 +9,8 @@ use crate::engine::{Blocks, Bounds, Cursor, Direction, Error, Savepoint, Snapsho
 use crate::schema::{Table, current, deleted, log};
 use crate::types::{KeyMeta, SubRevision};
 
-/// See the module. Table `current` is kept apart and written once per key when the batch is done.
+/// See the module. Table `current` and the keyed tables in `meta` are kept apart and written once
+/// per key when the batch is done.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     pub(super) batch: WriteBatch,
@@ -17,6 +18,8 @@ pub(super) struct Overlay {
     /// Places written and their index in the batch, ascending.
     log: Vec<(SubRevision, usize)>,
     deleted: BTreeMap<Vec<u8>, usize>,
+    /// Rows of the keyed tables in `meta`; without a value if they are to be deleted.
+    meta: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// How to take back what was done since the last savepoint.
     undo: Vec<Undo>,
 }
@@ -41,6 +44,7 @@ pub(super) struct Living {
 enum Undo {
     Current(Bytes, Option<Pending>),
     Deleted(Vec<u8>),
+    Meta(Vec<u8>, Option<Option<Vec<u8>>>),
 }
 
 /// A moment inside the batch to go back to.
@@ -97,6 +101,17 @@ impl Overlay {
         self.current.insert(key.clone(), Pending { was_alive, now });
     }
 
+    /// What the batch has made of a row of `meta`, if it has touched it.
+    pub(super) fn meta(&self, row: &[u8]) -> Option<Option<&[u8]>> {
+        self.meta.get(row).map(Option::as_deref)
+    }
+
+    /// Writes a row of `meta`, or deletes it.
+    pub(super) fn set_meta(&mut self, row: &[u8], value: Option<Vec<u8>>) {
+        let before = self.meta.insert(row.to_vec(), value);
+        self.undo.push(Undo::Meta(row.to_vec(), before));
+    }
+
     /// Marks this moment; there is no going back to earlier ones.
     pub(super) fn mark(&mut self) -> Mark {
         self.undo.clear();
@@ -110,6 +125,8 @@ impl Overlay {
                 Undo::Current(key, Some(before)) => drop(self.current.insert(key, before)),
                 Undo::Current(key, None) => drop(self.current.remove(&key)),
                 Undo::Deleted(row) => drop(self.deleted.remove(&row)),
+                Undo::Meta(row, Some(before)) => drop(self.meta.insert(row, before)),
+                Undo::Meta(row, None) => drop(self.meta.remove(&row)),
             }
         }
         self.log.truncate(mark.log);
@@ -130,6 +147,16 @@ impl Overlay {
         }
     }
 
+    /// Adds what the keyed tables in `meta` are to be after the batch.
+    pub(super) fn write_meta(&mut self) {
+        for (row, value) in &self.meta {
+            match value {
+                Some(value) => self.batch.put(Table::Meta, row, value),
+                None => self.batch.delete(Table::Meta, row),
+            }
+        }
+    }
+
     /// Empty again, for the next batch.
     pub(super) fn clear(&mut self, bytes_kept: usize) {
         self.batch.clear(bytes_kept);
@@ -137,6 +164,7 @@ impl Overlay {
         self.log.clear();
         self.log.shrink_to(bytes_kept / 64);
         self.deleted.clear();
+        self.meta.clear();
         self.undo.clear();
         self.undo.shrink_to(bytes_kept / 64);
     }
@@ -169,7 +197,11 @@ impl Overlay {
                     end_of(self.deleted.range::<[u8], _>((lower, upper)), direction)?;
                 Some((row.clone(), self.batch.get(*index).value.map(<[u8]>::to_vec)))
             }
-            Table::Log | Table::Meta => unreachable!("no command walks the log or the meta table"),
+            Table::Meta => {
+                let (row, value) = end_of(self.meta.range::<[u8], _>((lower, upper)), direction)?;
+                Some((row.clone(), value.clone()))
+            }
+            Table::Log => unreachable!("no command walks the log"),
         }
     }
 }
@@ -209,7 +241,7 @@ impl Snapshot for Overlaid<'_> {
                 .deleted
                 .get(key)
                 .map(|index| overlay.batch.get(*index).value.map(&mut *read).is_some()),
-            Table::Meta => None,
+            Table::Meta => self.overlay.meta(key).map(|value| value.map(&mut *read).is_some()),
         };
         found.map_or_else(|| self.base.get_with(table, key, read), Ok)
     }

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! batch    │ version = 1 │ count │ command … │
-//! command  │ length │ tag │ body │          tags: 1 put, 2 delete, 3 txn, 4 compact
+//! command  │ length │ tag │ body │          tags: 1 put, 2 delete, 3 txn, 4 compact, 6 to 8 leases
 //! op       │ tag │ body │                   tags: 1 put, 2 delete, 3 txn, 5 range
 //! bytes    │ length │ … │
 //! ```
 //! Numbers are LEB128, signed ones as their 64 bits zigzagged. Tags and flags only grow; a retired
 //! one stays reserved. Decoding takes any bytes: it copies nothing, goes no deeper than
 //! [`DEPTH_MAX`], and reserves no memory on the word of a length it has not checked.
+
+mod lease;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -30,6 +32,9 @@ const TAG_DELETE_RANGE: u8 = 2;
 const TAG_TXN: u8 = 3;
 const TAG_COMPACT: u8 = 4;
 const TAG_RANGE: u8 = 5;
+const TAG_LEASE_GRANT: u8 = 6;
+const TAG_LEASE_REVOKE: u8 = 7;
+const TAG_LEASE_CHECKPOINT: u8 = 8;
 
 const PREV_KV: u8 = 1;
 const IGNORE_VALUE: u8 = 2;
@@ -149,6 +154,9 @@ impl Writer {
                 self.byte(TAG_COMPACT);
                 self.revision(compact.revision);
             }
+            Command::LeaseGrant(grant) => self.lease_grant(grant),
+            Command::LeaseRevoke(revoke) => self.lease_revoke(revoke),
+            Command::LeaseCheckpoint(checkpoint) => self.lease_checkpoint(checkpoint),
         }
     }
 
@@ -312,6 +320,9 @@ impl Reader {
                 let revision = self.revision("a compaction")?;
                 Ok(Command::Compact(Compact { revision }))
             }
+            TAG_LEASE_GRANT => self.lease_grant().map(Command::LeaseGrant),
+            TAG_LEASE_REVOKE => self.lease_revoke().map(Command::LeaseRevoke),
+            TAG_LEASE_CHECKPOINT => self.lease_checkpoint().map(Command::LeaseCheckpoint),
             _ => Err(DecodeError::Malformed("command tag")),
         }
     }
@@ -418,108 +429,5 @@ impl Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn b(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
-    }
-
-    fn everything() -> Vec<Command> {
-        let put = Put {
-            key: b("k"),
-            value: b("a value"),
-            lease: LeaseId(i64::MIN),
-            prev_kv: true,
-            ignore_value: false,
-            ignore_lease: true,
-        };
-        let delete = DeleteRange { range: KeyRange { key: b("a"), end: b("\0") }, prev_kv: true };
-        let range = Range {
-            range: KeyRange { key: b("x"), end: b("y") },
-            limit: -3,
-            revision: Revision(i64::MAX),
-            sort_order: SortOrder::Descend,
-            sort_target: SortTarget::Value,
-            keys_only: true,
-            count_only: true,
-            min_mod_revision: Revision(1),
-            max_mod_revision: Revision(2),
-            min_create_revision: Revision(3),
-            max_create_revision: Revision(-4),
-        };
-        let compare = |result, target| Compare {
-            range: KeyRange { key: b("c"), end: b("") },
-            result,
-            target,
-        };
-        let txn = Txn {
-            compare: vec![
-                compare(CompareResult::Equal, CompareTarget::Version(1)),
-                compare(CompareResult::Greater, CompareTarget::Create(Revision(2))),
-                compare(CompareResult::Less, CompareTarget::Mod(Revision(3))),
-                compare(CompareResult::NotEqual, CompareTarget::Value(b("v"))),
-                compare(CompareResult::Equal, CompareTarget::Lease(LeaseId(4))),
-            ],
-            success: vec![Op::Put(put.clone()), Op::Range(range), Op::Txn(Txn::default())],
-            failure: vec![Op::DeleteRange(delete.clone())],
-        };
-        vec![
-            Command::Put(put),
-            Command::DeleteRange(delete),
-            Command::Txn(txn),
-            Command::Compact(Compact { revision: Revision(300) }),
-        ]
-    }
-
-    fn nested(depth: usize) -> Command {
-        let deepen = |txn, _| Txn { success: vec![Op::Txn(txn)], ..Txn::default() };
-        Command::Txn((1..depth).fold(Txn::default(), deepen))
-    }
-
-    #[test]
-    fn round_trips_without_copying() {
-        let commands = everything();
-        let bytes = encode(&commands);
-        let back = decode(&bytes).unwrap();
-        assert_eq!(back, commands);
-        let Command::Put(put) = &back[0] else { panic!("a put comes first") };
-        assert!(bytes.as_ptr_range().contains(&put.value.as_ptr()));
-        assert_eq!(decode(&encode(&[])), Ok(vec![]));
-    }
-
-    #[test]
-    fn every_prefix_and_every_longer_one_is_refused() {
-        let bytes = encode(&everything());
-        for cut in 0..bytes.len() {
-            assert!(decode(&bytes.slice(..cut)).is_err(), "cut at {cut}");
-        }
-        let longer = Bytes::from([&bytes[..], b"x"].concat());
-        assert_eq!(decode(&longer), Err(DecodeError::Trailing(1)));
-    }
-
-    #[test]
-    fn any_changed_byte_decodes_or_is_refused_but_never_panics() {
-        let bytes = encode(&everything());
-        let mut refused = 0;
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut changed = bytes.to_vec();
-                changed[at] ^= 1 << bit;
-                refused += usize::from(decode(&Bytes::from(changed)).is_err());
-            }
-        }
-        assert!(refused > bytes.len());
-    }
-
-    #[test]
-    fn nesting_and_lengths_are_bounded() {
-        let deepest = [nested(DEPTH_MAX)];
-        assert_eq!(decode(&encode(&deepest)).unwrap(), deepest);
-        assert_eq!(decode(&encode(&[nested(DEPTH_MAX + 1)])), Err(DecodeError::TooDeep));
-        let huge = [VERSION, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-        assert!(matches!(decode(&Bytes::from(huge.to_vec())), Err(DecodeError::Truncated(_))));
-        let newer = Bytes::from_static(&[VERSION + 1, 0]);
-        assert_eq!(decode(&newer), Err(DecodeError::Version(2)));
-    }
-}
+#[path = "codec_test.rs"]
+mod tests;

@@ -1,11 +1,12 @@
 //! Table `meta`: the few records that are about the store as a whole. A key is one byte, never
-//! reused; keyed tables to come (leases, users, alarms) take a byte of their own as prefix.
+//! reused; keyed tables (leases; to come: users, alarms) take a byte of their own as prefix.
 //!
 //! ```text
 //! 0x01 schema       │ version │
 //! 0x02 state        │ format │ term │ index │ revision │ compacted + 1 │
 //! 0x03 membership   bytes of the consensus layer, opaque here
 //! 0x04 compaction   │ format │ count │ (compacted, applied revision at that time) … │
+//! 0x05, 0x06        leases, see lease.rs
 //! ```
 //! The state is written in every batch, together with what it counts: that is what makes an entry
 //! take effect exactly once.

@@ -5,6 +5,7 @@ mod bytes;
 pub(crate) mod current;
 pub(crate) mod deleted;
 pub(crate) mod far;
+pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod meta;
 
@@ -20,7 +21,8 @@ pub enum Table {
     Log = 1,
     /// (User key, revision of its deletion) → the generation that ended.
     Deleted = 2,
-    /// Applied position, compaction, membership: few and tiny records.
+    /// Applied position, compaction, membership: few and tiny records; and the keyed tables that
+    /// are no part of the key space: leases.
     Meta = 3,
 }
 

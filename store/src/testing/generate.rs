@@ -2,15 +2,19 @@
 //! collides with everything. All of it passes the checks that etcd makes before it proposes a
 //! request, so the same sequence can be sent to a real etcd.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::model::contains;
 use super::rng::Rng;
 use crate::command::{
-    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range,
-    SortOrder, SortTarget, Txn,
+    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, KeyRange,
+    LeaseCheckpoint, LeaseGrant, LeaseRevoke, Op, Put, Range, Remaining, SortOrder, SortTarget,
+    Txn,
 };
-use crate::types::{LeaseId, Revision};
+use crate::lease::Lease;
+use crate::types::{LeaseId, LogIndex, LogPosition, Revision, Term};
 
 /// Keys with shared prefixes, with the bytes at both ends, and one that is a prefix of others.
 const KEYS: [&[u8]; 14] = [
@@ -33,6 +37,9 @@ const KEYS: [&[u8]; 14] = [
 /// A lease that nobody grants.
 const UNKNOWN_LEASE: LeaseId = LeaseId(0x7777);
 
+/// Leases that come and go.
+const LEASES: [i64; 5] = [1, 2, 0x7700, i64::MAX, -1];
+
 /// How many operations a list of a txn has at most.
 const OPS_MAX: usize = 5;
 
@@ -41,11 +48,15 @@ const DEPTH_MAX: usize = 3;
 
 /// How far a store has come: the generators aim at and around it.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub struct Now<'a> {
     /// The current revision.
     pub revision: Revision,
     /// The compacted revision.
     pub compacted: Revision,
+    /// The entry that is being filled.
+    pub position: LogPosition,
+    /// The leases there are.
+    pub leases: &'a BTreeMap<LeaseId, Lease>,
 }
 
 /// A stream of commands and ranges fixed by its seed and by how far the store has come.
@@ -63,30 +74,56 @@ impl Generator {
         Self { rng: Rng::new(seed), leases: Vec::new(), values: 0 }
     }
 
-    /// Hangs some of the keys on these leases, which must have been granted.
-    #[must_use]
-    pub fn with_leases(mut self, leases: Vec<LeaseId>) -> Self {
-        self.leases = leases;
-        self
-    }
-
     /// The stream's own chance, for choices around it.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
     }
 
     /// The next command.
-    pub fn command(&mut self, now: Now) -> Command {
-        match self.rng.below(100) {
+    pub fn command(&mut self, now: Now<'_>) -> Command {
+        self.look_at_leases(now);
+        match self.rng.below(108) {
             0..48 => Command::Put(self.put()),
             48..62 => Command::DeleteRange(self.delete()),
             62..97 => Command::Txn(self.valid_txn(now)),
-            _ => Command::Compact(self.compact(now)),
+            97..100 => Command::Compact(self.compact(now)),
+            _ => self.lease_command(now),
+        }
+    }
+
+    /// Puts hang on leases that are there, mostly.
+    pub(super) fn look_at_leases(&mut self, now: Now<'_>) {
+        self.leases.clear();
+        self.leases.extend(now.leases.keys());
+    }
+
+    /// A grant, a revocation by a client or by a leader, or a checkpoint; rightly made mostly.
+    pub(super) fn lease_command(&mut self, now: Now<'_>) -> Command {
+        let id = LeaseId(*self.rng.pick(&LEASES));
+        let off = self.rng.chance(1, 6);
+        let Some(lease) = now.leases.get(&id).filter(|_| !off) else {
+            let ttl = small(&mut self.rng, 600);
+            return match self.rng.below(6) {
+                0 => Command::LeaseRevoke(LeaseRevoke { id, expiry: None }),
+                _ => Command::LeaseGrant(LeaseGrant { id, ttl }),
+            };
+        };
+        let term = Term(now.position.term.0 - u64::from(self.rng.chance(1, 4)));
+        let granted = LogIndex(lease.granted.0 - u64::from(self.rng.chance(1, 4)));
+        match self.rng.below(3) {
+            0 => Command::LeaseRevoke(LeaseRevoke { id, expiry: None }),
+            1 => Command::LeaseRevoke(LeaseRevoke { id, expiry: Some(Expiry { term, granted }) }),
+            _ => {
+                let ttl = small(&mut self.rng, 600);
+                let other = Remaining { id: UNKNOWN_LEASE, granted, ttl };
+                let leases = vec![other, Remaining { id, granted, ttl }];
+                Command::LeaseCheckpoint(LeaseCheckpoint { term, leases })
+            }
         }
     }
 
     /// A range, at the newest revision or at an old one.
-    pub fn range(&mut self, now: Now) -> Range {
+    pub fn range(&mut self, now: Now<'_>) -> Range {
         let revision = if self.rng.chance(1, 2) { Revision(0) } else { self.revision(now) };
         let rng = &mut self.rng;
         let limit = if rng.chance(1, 2) { 0 } else { small(rng, 6) };
@@ -135,14 +172,14 @@ impl Generator {
     }
 
     /// A revision that can be read, or is a little off.
-    fn revision(&mut self, now: Now) -> Revision {
+    fn revision(&mut self, now: Now<'_>) -> Revision {
         let (low, high) = (now.compacted.0.max(0) - 1, now.revision.0 + 1);
         let span = usize::try_from(high - low).unwrap_or(1);
         let back = self.rng.below(span + 1);
         Revision(low + i64::try_from(back).unwrap_or(0))
     }
 
-    fn bound(&mut self, now: Now) -> Revision {
+    fn bound(&mut self, now: Now<'_>) -> Revision {
         if self.rng.chance(2, 3) { Revision(0) } else { self.revision(now) }
     }
 
@@ -182,11 +219,11 @@ impl Generator {
         DeleteRange { range: self.interval(), prev_kv: self.rng.chance(2, 5) }
     }
 
-    pub(super) fn compact(&mut self, now: Now) -> Compact {
+    pub(super) fn compact(&mut self, now: Now<'_>) -> Compact {
         Compact { revision: self.revision(now) }
     }
 
-    pub(super) fn compare(&mut self, now: Now) -> Compare {
+    pub(super) fn compare(&mut self, now: Now<'_>) -> Compare {
         let target = match self.rng.below(5) {
             0 => CompareTarget::Version(small(&mut self.rng, 4)),
             1 => CompareTarget::Create(self.bound(now)),
@@ -209,14 +246,14 @@ impl Generator {
     }
 
     /// A txn without the collisions that etcd refuses.
-    fn valid_txn(&mut self, now: Now) -> Txn {
+    fn valid_txn(&mut self, now: Now<'_>) -> Txn {
         let mut txn = self.txn(now, 0);
         let mut unused = Vec::new();
         without_collisions(&mut txn, &mut unused, &[]);
         txn
     }
 
-    fn txn(&mut self, now: Now, depth: usize) -> Txn {
+    fn txn(&mut self, now: Now<'_>, depth: usize) -> Txn {
         Txn {
             compare: (0..self.rng.below(3)).map(|_| self.compare(now)).collect(),
             success: self.ops(now, depth),
@@ -224,11 +261,11 @@ impl Generator {
         }
     }
 
-    fn ops(&mut self, now: Now, depth: usize) -> Vec<Op> {
+    fn ops(&mut self, now: Now<'_>, depth: usize) -> Vec<Op> {
         (0..self.rng.below(OPS_MAX + 1)).map(|_| self.op(now, depth)).collect()
     }
 
-    fn op(&mut self, now: Now, depth: usize) -> Op {
+    fn op(&mut self, now: Now<'_>, depth: usize) -> Op {
         match self.rng.below(12) {
             0..=3 => Op::Range(self.range_in_txn(now)),
             4..=7 => Op::Put(self.put()),
@@ -239,7 +276,7 @@ impl Generator {
     }
 
     /// Mostly at the newest revision: one that is off refuses the whole txn.
-    fn range_in_txn(&mut self, now: Now) -> Range {
+    fn range_in_txn(&mut self, now: Now<'_>) -> Range {
         let mut range = self.range(now);
         if self.rng.chance(3, 4) {
             range.revision = Revision(0);

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::generate::{Generator, Now};
 use crate::command::{
-    Command, Compact, Compare, CompareTarget, DeleteRange, KeyRange, Op, Put, Range, Txn,
+    Command, Compact, Compare, CompareTarget, DeleteRange, Expiry, KeyRange, LeaseCheckpoint,
+    LeaseGrant, LeaseRevoke, Op, Put, Range, Remaining, Txn,
 };
-use crate::types::{LeaseId, Revision};
+use crate::types::{LeaseId, LogIndex, Revision, Term};
 
 /// Keys whose bytes mean something to intervals and encodings.
 const ODD_KEYS: [&[u8]; 7] =
@@ -19,18 +20,21 @@ const DEPTH_MAX: usize = 8;
 
 impl Generator {
     /// The next hostile command, nearly always a txn.
-    pub fn hostile(&mut self, now: Now) -> Command {
-        match self.rng.below(200) {
+    pub fn hostile(&mut self, now: Now<'_>) -> Command {
+        self.look_at_leases(now);
+        match self.rng.below(220) {
             0..8 => Command::Put(self.hostile_put()),
             8..16 => Command::DeleteRange(self.hostile_delete()),
             16 => Command::Compact(Compact { revision: self.hostile_revision(now) }),
             17 => Command::Compact(self.compact(now)),
+            200..214 => self.lease_command(now),
+            214.. => self.hostile_lease_command(now),
             _ => Command::Txn(self.hostile_txn(now, 0)),
         }
     }
 
     /// A range with everything in it that a range may hold.
-    pub fn hostile_range(&mut self, now: Now) -> Range {
+    pub fn hostile_range(&mut self, now: Now<'_>) -> Range {
         let mut range = self.range(now);
         if self.rng.chance(1, 3) {
             range.range = self.hostile_interval();
@@ -48,7 +52,7 @@ impl Generator {
         range
     }
 
-    fn hostile_txn(&mut self, now: Now, depth: usize) -> Txn {
+    fn hostile_txn(&mut self, now: Now<'_>, depth: usize) -> Txn {
         Txn {
             compare: (0..self.few()).map(|_| self.hostile_compare(now)).collect(),
             success: self.hostile_ops(now, depth),
@@ -56,14 +60,14 @@ impl Generator {
         }
     }
 
-    fn hostile_ops(&mut self, now: Now, depth: usize) -> Vec<Op> {
+    fn hostile_ops(&mut self, now: Now<'_>, depth: usize) -> Vec<Op> {
         if depth == 0 && self.rng.chance(1, 10) {
             return self.emptied_under_the_put();
         }
         (0..self.few()).map(|_| self.hostile_op(now, depth)).collect()
     }
 
-    fn hostile_op(&mut self, now: Now, depth: usize) -> Op {
+    fn hostile_op(&mut self, now: Now<'_>, depth: usize) -> Op {
         match self.rng.below(20) {
             0..=3 => Op::Range(self.hostile_range_in_txn(now)),
             4..=10 => Op::Put(self.hostile_put()),
@@ -96,7 +100,7 @@ impl Generator {
         }
     }
 
-    fn hostile_compare(&mut self, now: Now) -> Compare {
+    fn hostile_compare(&mut self, now: Now<'_>) -> Compare {
         let mut compare = self.compare(now);
         if self.rng.chance(1, 8) {
             compare.range = self.hostile_interval();
@@ -114,7 +118,7 @@ impl Generator {
     }
 
     /// Most keep to what can be carried out, or no txn would ever get far.
-    fn hostile_range_in_txn(&mut self, now: Now) -> Range {
+    fn hostile_range_in_txn(&mut self, now: Now<'_>) -> Range {
         let mut range = self.hostile_range(now);
         if self.rng.chance(9, 10) {
             range.revision = Revision(0);
@@ -130,9 +134,32 @@ impl Generator {
         if self.rng.chance(1, 20) {
             put.value = self.value();
         }
-        put.lease =
-            if self.rng.chance(1, 100) { LeaseId(self.hostile_number()) } else { LeaseId::NONE };
+        match self.rng.below(100) {
+            0 => put.lease = LeaseId(self.hostile_number()),
+            1..60 => put.lease = LeaseId::NONE,
+            _ => {}
+        }
         put
+    }
+
+    /// Ids, terms and TTLs that nobody sends.
+    fn hostile_lease_command(&mut self, now: Now<'_>) -> Command {
+        let id = LeaseId(self.hostile_number());
+        let granted = LogIndex(self.hostile_number().cast_unsigned());
+        let term = match self.rng.below(3) {
+            0 => Term(self.hostile_number().cast_unsigned()),
+            _ => now.position.term,
+        };
+        match self.rng.below(4) {
+            0 => Command::LeaseGrant(LeaseGrant { id, ttl: self.hostile_number() }),
+            1 => Command::LeaseRevoke(LeaseRevoke { id, expiry: None }),
+            2 => Command::LeaseRevoke(LeaseRevoke { id, expiry: Some(Expiry { term, granted }) }),
+            _ => {
+                let left = |ttl| Remaining { id, granted, ttl };
+                let leases = (0..self.few()).map(|_| left(self.hostile_number())).collect();
+                Command::LeaseCheckpoint(LeaseCheckpoint { term, leases })
+            }
+        }
     }
 
     fn hostile_delete(&mut self) -> DeleteRange {
@@ -160,7 +187,7 @@ impl Generator {
         }
     }
 
-    fn hostile_revision(&mut self, now: Now) -> Revision {
+    fn hostile_revision(&mut self, now: Now<'_>) -> Revision {
         match self.rng.below(4) {
             0 => Revision(self.hostile_number()),
             1 => Revision(now.revision.0.saturating_add(1)),

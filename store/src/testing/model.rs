@@ -10,19 +10,22 @@
 //! * An empty key is refused wherever in a command it stands, also in the branch that is not
 //!   taken: etcd refuses the request before it looks at anything else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::command::{
-    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, Op, Put, Range,
-    SortOrder, SortTarget, Txn,
+    Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange,
+    LeaseCheckpoint, LeaseGrant, LeaseRevoke, Op, Put, Range, SortOrder, SortTarget, Txn,
 };
+use crate::lease::Lease;
 use crate::response::{
-    CompactResponse, DeleteRangeResponse, OpResponse, Outcome, PutResponse, RangeResponse,
-    Rejection, Response, TxnResponse,
+    CompactResponse, DeleteRangeResponse, LeaseCheckpointResponse, LeaseGrantResponse,
+    LeaseRevokeResponse, OpResponse, Outcome, PutResponse, RangeResponse, Rejection, Response,
+    TxnResponse,
 };
-use crate::types::{KeyValue, LeaseId, Revision};
+use crate::testing::generate::Now;
+use crate::types::{KeyValue, LeaseId, LogPosition, Revision, Term};
 
 /// A revision that no store reaches.
 const LATEST: Revision = Revision(i64::MAX);
@@ -33,7 +36,9 @@ pub struct Model {
     revision: Revision,
     compacted: Revision,
     keys: BTreeMap<Bytes, Vec<Version>>,
-    leases: BTreeSet<LeaseId>,
+    leases: BTreeMap<LeaseId, Lease>,
+    /// Where the entry stands whose commands are being carried out.
+    position: LogPosition,
 }
 
 /// What a key was from a revision on: a record, or deleted.
@@ -63,7 +68,8 @@ impl Default for Model {
             revision: Revision::EMPTY,
             compacted: Revision(-1),
             keys: BTreeMap::new(),
-            leases: BTreeSet::new(),
+            leases: BTreeMap::new(),
+            position: LogPosition::default(),
         }
     }
 }
@@ -81,9 +87,22 @@ impl Model {
         self.compacted
     }
 
-    /// Makes a lease known, so that keys may hang on it.
-    pub fn grant(&mut self, lease: LeaseId) {
-        self.leases.insert(lease);
+    /// How far it has come.
+    #[must_use]
+    pub fn now(&self) -> Now<'_> {
+        let Self { revision, compacted, position, ref leases, .. } = *self;
+        Now { revision, compacted, position, leases }
+    }
+
+    /// The living keys that hang on a lease, in order.
+    pub fn lease_keys(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
+        let living = self.keys.keys().filter_map(|key| Some((key, self.latest(key)?)));
+        living.filter(move |(_, record)| record.lease == id).map(|(key, _)| key)
+    }
+
+    /// The commands that follow are of the entry that stands here.
+    pub fn enter(&mut self, position: LogPosition) {
+        self.position = position;
     }
 
     /// Carries out a command, or refuses it without a trace.
@@ -99,6 +118,11 @@ impl Model {
             }
             Command::Txn(txn) => self.txn(txn).map(Response::Txn),
             Command::Compact(compact) => self.compact(*compact).map(Response::Compact),
+            Command::LeaseGrant(grant) => self.lease_grant(*grant).map(Response::LeaseGrant),
+            Command::LeaseRevoke(revoke) => self.lease_revoke(*revoke).map(Response::LeaseRevoke),
+            Command::LeaseCheckpoint(checkpoint) => {
+                self.lease_checkpoint(checkpoint).map(Response::LeaseCheckpoint)
+            }
         }
     }
 
@@ -163,6 +187,60 @@ impl Model {
             _ => true,
         });
         Ok(CompactResponse { revision: self.revision })
+    }
+
+    // ---- leases ----
+
+    fn lease_grant(&mut self, grant: LeaseGrant) -> Result<LeaseGrantResponse, Rejection> {
+        let LeaseGrant { id, ttl } = grant;
+        if id == LeaseId::NONE {
+            return Err(Rejection::LeaseNotFound);
+        }
+        if self.leases.contains_key(&id) {
+            return Err(Rejection::LeaseExists);
+        }
+        self.leases.insert(id, Lease { id, ttl, remaining: 0, granted: self.position.index });
+        Ok(LeaseGrantResponse { revision: self.revision })
+    }
+
+    fn lease_revoke(&mut self, revoke: LeaseRevoke) -> Result<LeaseRevokeResponse, Rejection> {
+        let lease = self.leases.get(&revoke.id).copied();
+        if let Some(expiry) = revoke.expiry {
+            self.check_term(expiry.term)?;
+            if lease.is_some_and(|lease| lease.granted != expiry.granted) {
+                return Err(Rejection::LeaseNotFound);
+            }
+        }
+        let lease = lease.ok_or(Rejection::LeaseNotFound)?;
+        let keys: Vec<_> = self.lease_keys(lease.id).cloned().collect();
+        let mut progress = self.begin();
+        for key in &keys {
+            let revision = progress.change();
+            self.write(key.clone(), Version { revision, record: None });
+        }
+        self.commit(&progress);
+        self.leases.remove(&lease.id);
+        let deleted = i64::try_from(keys.len()).expect("few keys");
+        Ok(LeaseRevokeResponse { revision: self.revision, deleted })
+    }
+
+    fn lease_checkpoint(
+        &mut self,
+        checkpoint: &LeaseCheckpoint,
+    ) -> Result<LeaseCheckpointResponse, Rejection> {
+        self.check_term(checkpoint.term)?;
+        for left in &checkpoint.leases {
+            if let Some(lease) = self.leases.get_mut(&left.id)
+                && lease.granted == left.granted
+            {
+                lease.remaining = left.ttl;
+            }
+        }
+        Ok(LeaseCheckpointResponse { revision: self.revision })
+    }
+
+    fn check_term(&self, term: Term) -> Result<(), Rejection> {
+        if term == self.position.term { Ok(()) } else { Err(Rejection::StaleTerm) }
     }
 
     // ---- txns ----
@@ -243,7 +321,7 @@ impl Model {
     // ---- single changes ----
 
     fn check_lease(&self, put: &Put) -> Result<(), Rejection> {
-        if put.lease != LeaseId::NONE && !self.leases.contains(&put.lease) {
+        if put.lease != LeaseId::NONE && !self.leases.contains_key(&put.lease) {
             return Err(Rejection::LeaseNotFound);
         }
         Ok(())
@@ -417,7 +495,10 @@ fn refuse_empty_keys(command: &Command) -> Result<(), Rejection> {
         Command::Put(put) => put.key.is_empty(),
         Command::DeleteRange(delete) => delete.range.key.is_empty(),
         Command::Txn(txn) => has_empty_key(txn),
-        Command::Compact(_) => false,
+        Command::Compact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseCheckpoint(_) => false,
     };
     if empty { Err(Rejection::EmptyKey) } else { Ok(()) }
 }

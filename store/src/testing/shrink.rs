@@ -65,7 +65,12 @@ fn simplify<T: Clone>(
 pub fn simpler_commands(command: &Command) -> Vec<Command> {
     match command {
         Command::Txn(txn) => simpler_txns(txn).into_iter().map(Command::Txn).collect(),
-        Command::Put(_) | Command::DeleteRange(_) | Command::Compact(_) => Vec::new(),
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::Compact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseCheckpoint(_) => Vec::new(),
     }
 }
 

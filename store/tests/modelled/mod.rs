@@ -14,8 +14,8 @@ use keelson_store::events::{Event, Since};
 use keelson_store::response::{RangeResponse, Rejection};
 use keelson_store::testing::model::Model;
 use keelson_store::testing::shrink::{minimise, simpler_commands};
-use keelson_store::types::{KeyValue, LogIndex, LogPosition, Revision, Term};
-use keelson_store::{Applier, LogEntry, Options, Payload, ReadError, Store, View};
+use keelson_store::types::{KeyValue, LeaseId, LogIndex, LogPosition, Revision, Term};
+use keelson_store::{Applier, Lease, LogEntry, Options, Payload, ReadError, Store, View};
 use tempfile::TempDir;
 
 /// What happens to a store.
@@ -43,6 +43,11 @@ pub(crate) enum Step {
 pub(crate) enum On {
     Memory,
     Rocks,
+}
+
+/// Where the entry with an index stands: leaders change now and then.
+pub(crate) fn position(index: u64) -> LogPosition {
+    LogPosition { term: Term(1 + index / 16), index: LogIndex(index) }
 }
 
 /// Hashes by revision and compacted revision.
@@ -156,15 +161,15 @@ impl Pair {
     fn apply(&mut self, entries: &[Vec<Command>]) -> Result<(), String> {
         let first = self.log.len();
         for commands in entries {
-            let index = u64::try_from(self.log.len()).expect("a short log") + 1;
-            let position = LogPosition { term: Term(1), index: LogIndex(index) };
+            let position = position(u64::try_from(self.log.len()).expect("a short log") + 1);
             let payload = Payload::Commands(codec::encode(commands));
             self.log.push(LogEntry { position, payload, wanted: true });
         }
         let outcomes = self.applier.apply(&self.log[first..]).map_err(|error| error.to_string())?;
         assert_eq!(outcomes.len(), entries.len());
-        for (commands, outcomes) in entries.iter().zip(outcomes) {
+        for ((commands, outcomes), entry) in entries.iter().zip(outcomes).zip(&self.log[first..]) {
             assert_eq!(outcomes.len(), commands.len());
+            self.model.enter(entry.position);
             for (command, outcome) in commands.iter().zip(outcomes) {
                 let expected = self.model.apply(command);
                 agree(&outcome, &expected, command)?;
@@ -172,7 +177,8 @@ impl Pair {
         }
         let view = self.store.view();
         agree(&view.revision(), &self.model.revision(), &"revision after a batch")?;
-        agree(&view.compacted(), &self.model.compacted(), &"compacted revision after a batch")
+        agree(&view.compacted(), &self.model.compacted(), &"compacted revision after a batch")?;
+        check_leases(&view, &self.model, 2)
     }
 
     /// Every revision that can be read, and the two next to them.
@@ -180,6 +186,7 @@ impl Pair {
         let view = self.store.view();
         check_history(&view, &self.model)?;
         check_events(&self.store, &self.model)?;
+        check_leases(&view, &self.model, 1000)?;
         for revision in readable(&self.model) {
             let hashed = view.hash_kv(revision).map_err(|error| error.to_string())?;
             let at = (hashed.revision, hashed.compacted);
@@ -330,6 +337,39 @@ fn state(model: &Model, revision: Revision) -> BTreeMap<Bytes, KeyValue> {
     let range = KeyRange { key: Bytes::from_static(b"\0"), end: Bytes::from_static(b"\0") };
     let kvs = model.range(&Range { range, revision, ..Range::default() }).expect("readable").kvs;
     kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect()
+}
+
+/// All leases and what hangs on them, read in slices of `limit`.
+fn check_leases(view: &View, model: &Model, limit: usize) -> Result<(), String> {
+    let mut leases: Vec<Lease> = Vec::new();
+    loop {
+        let from = leases.last().map_or(Some(i64::MIN), |last| last.id.0.checked_add(1));
+        let Some(from) = from else { break };
+        let found = view.leases(LeaseId(from), limit).map_err(|error| error.to_string())?;
+        if found.is_empty() {
+            break;
+        }
+        leases.extend(found);
+    }
+    let expected: Vec<Lease> = model.now().leases.values().copied().collect();
+    agree(&leases, &expected, &"the leases")?;
+    for id in [1, 2, 0x7700, 0x7777, i64::MAX, -1].map(LeaseId) {
+        let mut keys = Vec::new();
+        loop {
+            let after = keys.last().cloned();
+            let slice = view.lease_keys(id, after.as_deref(), limit);
+            let slice = slice.map_err(|error| error.to_string())?;
+            if slice.is_empty() {
+                break;
+            }
+            keys.extend(slice);
+        }
+        let expected: Vec<_> = model.lease_keys(id).cloned().collect();
+        agree(&keys, &expected, &format_args!("the keys of {id:?}"))?;
+        let lease = view.lease(id).map_err(|error| error.to_string())?;
+        agree(&lease, &model.now().leases.get(&id).copied(), &id)?;
+    }
+    Ok(())
 }
 
 fn check_range(view: &View, model: &Model, range: &Range) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Three members in one process, and what becomes of messages, disks and leaders.
 
+mod leases;
 mod rig;
 mod snapshots;
 
@@ -164,13 +165,16 @@ async fn foreign_and_misled_members_are_refused() {
     assert_eq!(why(foreign), Err(Refusal::ForeignCluster));
     assert_eq!(why(Envelope { to: MemberId(3), ..ours }), Err(Refusal::WrongTarget));
     let mut asked = Vec::new();
-    for call in [Call::Propose, Call::ReadIndex, Call::Vote, Call::PreVote, Call::Reconfigure] {
+    let calls =
+        [Call::Propose, Call::ReadIndex, Call::Vote, Call::PreVote, Call::Reconfigure, Call::Lease];
+    for call in calls {
         asked.push((call, handler.call(MemberId(9), call, nonsense(call)).await));
     }
     for (call, answer) in asked {
         assert_eq!(answer.unwrap_err().why, Refusal::Unknown, "{call:?} of a stranger");
     }
-    for call in [Call::Heartbeat, Call::Vote, Call::Propose, Call::Reconfigure, Call::ReadIndex] {
+    let calls = [Call::Heartbeat, Call::Vote, Call::Propose, Call::Reconfigure, Call::ReadIndex];
+    for call in calls.into_iter().chain([Call::Lease]) {
         let answer = handler.call(from, call, Bytes::from_static(b"\xff")).await;
         assert_eq!(answer.unwrap_err().why, Refusal::Malformed, "{call:?}");
     }
@@ -212,6 +216,7 @@ fn nonsense(call: Call) -> Bytes {
         Call::ReadIndex => wire::encode_read(ReadId { start: 1, number: 1 }),
         Call::Vote | Call::PreVote => wire::encode_vote_request(&vote),
         Call::Reconfigure => change_wire::encode_change(&Change::Remove(MemberId(1)), false),
+        Call::Lease => Bytes::from_static(&[1]),
         Call::Heartbeat | Call::TransferLeader => Bytes::new(),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -21,9 +21,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::lease::{Lessor, LessorOptions};
+use crate::observe::metrics::Metrics;
 use crate::peer::{Answers, Call, Envelope, PeerError, PeerHandler, PeerTransport, Requests};
 use crate::raft::handle::RaftHandle;
 use crate::raft::housekeeping::LogKeep;
+use crate::raft::lease_desk::LeaseDesk;
 use crate::raft::proposer::{Proposer, ProposerLimits};
 use crate::raft::reconfigure::ChangeRules;
 use crate::raft::snapshot::Stores;
@@ -278,6 +281,9 @@ pub(super) struct Node {
     pub(super) store: Store,
     pub(super) stall: Arc<Stall>,
     pub(super) wal: Wal,
+    pub(super) lessor: Arc<Lessor>,
+    /// Milliseconds since the machine's boot.
+    pub(super) clock: Arc<AtomicU64>,
     /// Where snapshots are sent from and received in.
     pub(super) home: tempfile::TempDir,
 }
@@ -363,6 +369,9 @@ pub(super) async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId], minor: 
     let engine = stores.open_current().unwrap();
     let (store, applier) = Store::open(engine, StoreOptions::default()).unwrap();
     let pending = Arc::clone(&stall);
+    // Each machine was booted at another time.
+    let clock = Arc::new(AtomicU64::new(id.0 * 1_000_000));
+    let lessor = lessor(Arc::clone(&clock));
     let options = RaftOptions {
         cluster: CLUSTER,
         id,
@@ -370,6 +379,7 @@ pub(super) async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId], minor: 
         start: id.0 + 100,
         transport: Arc::new(Link { net: Arc::clone(net), own: id }),
         disk_pending: Arc::new(move || pending.pending()),
+        leases: Arc::clone(&lessor) as Arc<dyn LeaseDesk>,
         write_here: Arc::default(),
         version: Version::new(3, minor, 1),
         force_new_cluster: false,
@@ -396,7 +406,17 @@ pub(super) async fn node(net: &Arc<Net>, id: MemberId, ids: &[MemberId], minor: 
         pending_bytes_max: 1 << 20,
         timeout: REQUEST,
     };
-    Node { id, proposer: raft.proposer(limits), raft, store, stall, wal, home }
+    lessor.start(raft.clone(), raft.proposer(limits));
+    Node { id, proposer: raft.proposer(limits), raft, store, stall, wal, lessor, clock, home }
+}
+
+fn lessor(clock: Arc<AtomicU64>) -> Arc<Lessor> {
+    let options = LessorOptions {
+        clock: Arc::new(move || Duration::from_millis(clock.load(Ordering::SeqCst))),
+        election_timeout: ELECTION,
+        timeout: REQUEST,
+    };
+    Lessor::new(options, Arc::new(Metrics::new(false)))
 }
 
 pub(super) async fn put(proposer: &Proposer, key: String) {
