@@ -155,7 +155,7 @@ impl KvService {
     }
 
     /// A view that is current, or whatever is there if the client does not mind.
-    async fn view(&self, serializable: bool) -> Result<Arc<View>, Status> {
+    pub(super) async fn view(&self, serializable: bool) -> Result<Arc<View>, Status> {
         if !serializable {
             if self.raft.is_learner() {
                 return Err(Etcd::NotSupportedForLearner.status());

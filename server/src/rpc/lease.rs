@@ -67,7 +67,10 @@ impl LeaseService {
     }
 
     /// Grants under an id that nobody has.
-    async fn grant_any(&self, ttl: i64) -> Result<(LeaseId, Option<pb::ResponseHeader>), Status> {
+    pub(super) async fn grant_any(
+        &self,
+        ttl: i64,
+    ) -> Result<(LeaseId, Option<pb::ResponseHeader>), Status> {
         let mut refused = Etcd::LeaseExist.status();
         for _ in 0..TRIES {
             let id = LeaseId(self.room.ids.next());

@@ -13,16 +13,21 @@ use keelson_api::etcdserverpb::cluster_server::ClusterServer;
 use keelson_api::etcdserverpb::lease_server::LeaseServer;
 use keelson_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use keelson_api::health::health_server::HealthServer;
+use keelson_api::v3electionpb::election_server::ElectionServer;
+use keelson_api::v3lockpb::lock_server::LockServer;
 use tonic::Status;
 use tonic::codegen::Service;
 
 use super::body::{self, ResponseBody};
 use super::cluster::ClusterService;
+use super::election::ElectionService;
 use super::frame::read_message;
 use super::health::HealthService;
 use super::kv::KvService;
 use super::lease::{LeaseRoom, LeaseService};
+use super::lock::LockService;
 use super::maintenance::MaintenanceService;
+use super::queue::Queues;
 use super::watch;
 use crate::observe::metrics::{Metrics, Rpc};
 use crate::watch::Hub;
@@ -52,6 +57,8 @@ pub struct Router {
     maintenance: MaintenanceServer<MaintenanceService>,
     cluster: ClusterServer<ClusterService>,
     lease: LeaseServer<LeaseService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
     hub: Arc<Hub>,
     message_bytes_max: usize,
@@ -83,11 +90,15 @@ impl Router {
             barrier: kv.barrier.clone(),
             identity: kv.identity.clone(),
         };
+        let lease = LeaseService { kv: kv.clone(), room: leases };
+        let queues = Queues { kv: kv.clone(), leases: lease.clone(), hub: Arc::clone(&hub) };
         Self {
             message_bytes_max: kv.limits.request_bytes_max + MESSAGE_OVERHEAD_BYTES,
             maintenance: MaintenanceServer::new(maintenance),
             cluster: ClusterServer::new(cluster),
-            lease: LeaseServer::new(LeaseService { kv: kv.clone(), room: leases }),
+            lease: LeaseServer::new(lease),
+            lock: LockServer::new(LockService(queues.clone())),
+            election: ElectionServer::new(ElectionService(queues)),
             health: HealthServer::new(HealthService),
             hub,
             kv_rpcs: KvMethod::ALL.map(|method| position(&metrics, method)),
@@ -116,6 +127,8 @@ impl Router {
             "etcdserverpb.Watch" if method == "Watch" => self.watch(request),
             "etcdserverpb.Watch" => unknown(service, Some(method)),
             "etcdserverpb.Lease" => self.counted(self.lease.clone(), request).await,
+            "v3lockpb.Lock" => self.counted(self.lock.clone(), request).await,
+            "v3electionpb.Election" => self.counted(self.election.clone(), request).await,
             "grpc.health.v1.Health" => self.counted(self.health.clone(), request).await,
             _ => unknown(service, None),
         }

@@ -22,12 +22,14 @@ mod encode;
 mod feed;
 mod hub;
 mod index;
+mod inside;
 mod outbox;
 mod watcher;
 
 pub use body::WatchBody;
 pub(crate) use feed::{Fed, Feed};
 pub(crate) use hub::{Hub, HubOptions, StreamId};
+pub(crate) use inside::Inside;
 
 #[cfg(test)]
 mod test;
