@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::channel::Trust;
 use super::common::requests::put;
-use super::common::{Kind, Server, within};
+use super::common::{Kind, START_BOUND, Server, poll, within};
 use super::pki::{Authority, Files, Wanted};
 
 /// More than one source may have under way.
@@ -56,6 +56,14 @@ async fn those_that_never_speak_are_closed_and_hold_up_nobody_else() {
     kv.put(put("key", "again")).await.unwrap();
 }
 
+/// How often something is logged, at least twice.
+fn lines(server: &Server, text: &str) -> usize {
+    let count = || server.log().matches(text).count();
+    let twice = poll(START_BOUND, || (count() >= 2).then_some(()));
+    assert!(twice.is_some(), "{text:?} is there {} times:\n{}", count(), server.log_tail());
+    count()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clear_text_on_a_port_of_tls_is_told_once() {
     let (server, ca, _files) = secured(true);
@@ -75,9 +83,7 @@ async fn clear_text_on_a_port_of_tls_is_told_once() {
             within(BOUND, "the end of a senseless connection", end).await.ok();
         }
     }
-    server.wait_log("it does not speak TLS: it must connect with https");
-    let lines = server.log().matches("it must connect with https").count();
-    assert_eq!(lines, 2, "one for each listener");
+    assert_eq!(lines(&server, "it must connect with https"), 2, "one for each listener");
     let mut kv = Trust::new(&ca.pem(), None).kv(server.client_port).await.unwrap();
     kv.put(put("key", "value")).await.unwrap();
 }
@@ -91,8 +97,7 @@ async fn tls_on_a_port_in_clear_text_is_told_once() {
             assert!(Trust::new(&ca.pem(), None).connect(port).await.is_err());
         }
     }
-    server.wait_log("it speaks TLS, and this listener does not");
-    let lines = server.log().matches("it speaks TLS, and this listener does not").count();
+    let lines = lines(&server, "it speaks TLS, and this listener does not");
     // Each thread that serves clients may say it.
     assert!((2..=10).contains(&lines), "{lines} lines");
     server.client().await.kv().put(put("key", "value")).await.unwrap();
