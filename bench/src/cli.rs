@@ -12,7 +12,7 @@ use crate::null::Null;
 use crate::output::{progress, result};
 use crate::report::Report;
 use crate::workload::{KeySpace, Kind, Workload};
-use crate::{children, large, paired, queue};
+use crate::{children, large, paired, queue, watch};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +32,10 @@ Examples:
         --workloads put,txn,range,range-serializable --target leader
 
   A node with a million keys: crash, restart, wide reads:
-    keelson-bench large --keelson target/release/keelson --etcd /usr/bin/etcd";
+    keelson-bench large --keelson target/release/keelson --etcd /usr/bin/etcd
+
+  Many watchers, watchers among many keys, watchers that are stuck or behind:
+    keelson-bench watch --keelson target/release/keelson --etcd /usr/bin/etcd";
 
 /// Measures Keelson, etcd, or whatever speaks etcd's API.
 #[derive(Debug, Parser)]
@@ -54,6 +57,9 @@ enum Command {
     Large(large::Options),
     /// Compare look-ups at the head of a moving queue
     Queue(queue::Options),
+    /// Compare what watching costs
+    #[command(after_help = watch::HELP)]
+    Watch(watch::Options),
     /// Serve answers without content: the limit of what can be measured
     Null(NullOptions),
 }
@@ -139,6 +145,7 @@ impl Cli {
             Command::Fill(options) => run_fill(&options),
             Command::Large(options) => large::run(&options),
             Command::Queue(options) => queue::run(&options),
+            Command::Watch(options) => watch::run(&options),
             Command::Null(options) => {
                 let null = Null::start(options.listen, options.threads)?;
                 progress(format_args!("null server on {}", null.address()));

@@ -1,10 +1,15 @@
-//! A gRPC client on bare h2: one connection, unary and server-streaming calls, answers counted.
+//! A gRPC client on bare h2: one connection, unary and streaming calls, answers counted.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderValue, TE};
 use http::{HeaderMap, Method as Verb, Request, Uri, Version};
 use tokio::net::TcpStream;
@@ -14,6 +19,9 @@ use crate::frame::{Scan, Shape};
 
 /// Flow-control windows: large, so that the generator never holds a large answer back.
 const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// The window that HTTP/2 begins with, and the least that a connection can have.
+pub const WINDOW_BYTES_MIN: u32 = 65_535;
 
 /// A method of etcd's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +38,20 @@ pub enum Method {
     DeleteRange,
     /// Maintenance.Status
     Status,
+    /// Watch.Watch
+    Watch,
 }
 
 impl Method {
-    const ALL: [Self; 6] =
-        [Self::Put, Self::Range, Self::RangeStream, Self::Txn, Self::DeleteRange, Self::Status];
+    const ALL: [Self; 7] = [
+        Self::Put,
+        Self::Range,
+        Self::RangeStream,
+        Self::Txn,
+        Self::DeleteRange,
+        Self::Status,
+        Self::Watch,
+    ];
 
     fn path(self) -> &'static str {
         match self {
@@ -44,6 +61,7 @@ impl Method {
             Self::Txn => "/etcdserverpb.KV/Txn",
             Self::DeleteRange => "/etcdserverpb.KV/DeleteRange",
             Self::Status => "/etcdserverpb.Maintenance/Status",
+            Self::Watch => "/etcdserverpb.Watch/Watch",
         }
     }
 
@@ -92,25 +110,49 @@ impl Error {
 pub struct Connection {
     send: SendRequest<Bytes>,
     /// Request heads by method, built once.
-    heads: [Request<()>; 6],
+    heads: [Request<()>; 7],
+    parked: Rc<Cell<bool>>,
 }
 
 impl Connection {
     /// Connects. The connection is driven by a task of the current `LocalSet`.
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::open_with(address, WINDOW_BYTES).await
+    }
+
+    /// Connects, and lets the server send so many bytes ahead.
+    pub async fn open_with(address: SocketAddr, window: u32) -> anyhow::Result<Self> {
         let cork = Cork::new(TcpStream::connect(address).await?)?;
         let handle = cork.handle();
         let opening = h2::client::Builder::new()
             .enable_push(false)
-            .initial_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_window_size(window)
+            .initial_connection_window_size(window)
             .handshake::<_, Bytes>(cork);
         // The preface waits in the cork until the connection is driven, which is fine: nothing is
         // read before the first request.
         let (send, connection) = opening.await?;
-        tokio::task::spawn_local(handle.drive(connection));
+        let parked = Rc::new(Cell::new(false));
+        let driver = Driver { connection: handle.drive(connection), parked: Rc::clone(&parked) };
+        tokio::task::spawn_local(driver);
         let heads = Method::ALL.map(|method| head(address, method));
-        Ok(Self { send, heads })
+        Ok(Self { send, heads, parked })
+    }
+
+    /// From now on nothing is taken from the socket: what a client does that is stuck.
+    pub fn park(&self) {
+        self.parked.set(true);
+    }
+
+    /// Opens a stream in both directions and sends its first messages.
+    pub async fn duplex(&mut self, method: Method, messages: Bytes) -> Result<Duplex, Error> {
+        poll_fn(|cx| self.send.poll_ready(cx)).await?;
+        let head = self.heads[method as usize].clone();
+        let (response, mut send) = self.send.send_request(head, false)?;
+        send.send_data(messages, false)?;
+        let response = response.await?;
+        check_head(&response)?;
+        Ok(Duplex { _send: send, receive: response.into_body() })
     }
 
     /// Makes a call and counts its answer, which is not kept.
@@ -130,11 +172,7 @@ impl Connection {
         let (response, mut stream) = self.send.send_request(head, false)?;
         stream.send_data(body, true)?;
         let response = response.await?;
-        if response.status() != http::StatusCode::OK {
-            return Err(Error::Answer(format!("http status {}", response.status())));
-        }
-        // An error without a body comes in the head alone.
-        check_status(response.headers(), true)?;
+        check_head(&response)?;
         let mut body = response.into_body();
         let mut scan = Scan::new(method.shape());
         while let Some(chunk) = body.data().await {
@@ -149,6 +187,55 @@ impl Connection {
         scan.finish().map_err(|e| Error::Answer(e.to_string()))?;
         Ok(scan)
     }
+}
+
+/// A stream in both directions. It ends with this value.
+#[derive(Debug)]
+pub struct Duplex {
+    /// Half a stream is reset when the other half goes.
+    _send: SendStream<Bytes>,
+    receive: RecvStream,
+}
+
+impl Duplex {
+    /// The next bytes, wherever they are cut; none after the last.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(chunk) = self.receive.data().await else {
+            if let Some(trailers) = self.receive.trailers().await? {
+                check_status(&trailers, false)?;
+            }
+            return Ok(None);
+        };
+        let chunk = chunk?;
+        self.receive.flow_control().release_capacity(chunk.len())?;
+        Ok(Some(chunk))
+    }
+}
+
+/// Drives a connection until it is parked.
+struct Driver<F> {
+    connection: F,
+    parked: Rc<Cell<bool>>,
+}
+
+impl<F: Future + Unpin> Future for Driver<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Nobody wakes a parked connection: it stays until its runtime goes.
+        if self.parked.get() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.connection).poll(cx).map(|_| ())
+    }
+}
+
+fn check_head<B>(response: &http::Response<B>) -> Result<(), Error> {
+    if response.status() != http::StatusCode::OK {
+        return Err(Error::Answer(format!("http status {}", response.status())));
+    }
+    // An error without a body comes in the head alone.
+    check_status(response.headers(), true)
 }
 
 fn head(address: SocketAddr, method: Method) -> Request<()> {

@@ -27,6 +27,7 @@ pub mod fill;
 pub mod large;
 pub mod paired;
 pub mod queue;
+pub mod watch;
 
 pub mod cli;
 pub mod output;
