@@ -35,10 +35,10 @@ Scenarios:
             it can do, lag grows and the events are counted until the last one has come.
   spread    --spread-watchers over --keys keys, nine of ten on a single key and the others on a
             hundred keys with a common prefix; --clients put random keys as fast as they can.
-            Without the watchers first or second, in turns.
+            Once with the watchers and once without them, each on a server of its own.
   stuck     --healthy watchers of everything, and --stuck streams whose clients take nothing from
-            their sockets once their watchers are there; writers as in spread. With and without
-            the stuck ones, in turns.
+            their sockets once their watchers are there; writers as in spread. Once with the
+            stuck ones and once without them, each on a server of its own.
   catch-up  One watcher from revision 2 on, after --history puts.
 
 Lag is from the sending of a put to the arrival of its event. CPU is the server's user and system
