@@ -4,19 +4,23 @@
 //! `KEELSON_LAG_WRITES` sets how many writes a member misses that catches up from the log.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use keelson_api::client::Client;
-use keelson_api::etcdserverpb::{MemberAddRequest, MemberRemoveRequest};
+use keelson_api::etcdserverpb::watch_request::RequestUnion;
+use keelson_api::etcdserverpb::{
+    MemberAddRequest, MemberRemoveRequest, WatchCreateRequest, WatchRequest, WatchResponse,
+};
 use rustix::process::Signal;
+use tonic::Streaming;
 
 use super::alone;
 use super::common::requests::put;
-use super::common::{Cluster, Request, Rng, START_BOUND, Server, now, poll, send, setting, status};
+use super::common::{
+    Cluster, Request, Rng, START_BOUND, Server, now, poll, send, setting, status, within,
+};
 
 /// Writes missed in a usual run; none of them may be gone from a log of usual settings.
 const LAG_WRITES: u64 = 20_000;
@@ -35,6 +39,8 @@ const SHORT_LOG: &[&str] = &[
 /// Half of [`SHORT_LOG`]'s memory is for what is not flushed yet.
 const LARGE_WRITES: u64 = 1_400;
 const LARGE_BYTES: usize = 48 << 10;
+
+type Watching = Streaming<WatchResponse>;
 
 /// The log line of a member whose store was replaced.
 const REPLACED: &str = "a snapshot has taken the place of the store";
@@ -72,18 +78,31 @@ async fn leave_behind(client: &Client, there: &[&Server], prefix: &str) {
     }
 }
 
-/// One request and its answer on a connection that stays.
-fn ask(connection: &mut TcpStream) {
-    connection.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut answer = [0; 1024];
-    let len = connection.read(&mut answer).unwrap();
-    assert!(answer[..len].starts_with(b"HTTP/1.1 200"), "the connection is gone");
+/// Watches all keys with a prefix, on a connection that has to stay.
+async fn watch(client: &Client, prefix: &'static str, end: &'static str) -> Watching {
+    let create = WatchCreateRequest {
+        key: prefix.into(),
+        range_end: end.into(),
+        ..WatchCreateRequest::default()
+    };
+    let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    // The stream of requests stays open for as long as its answers are read.
+    let requests = stream::iter([request]).chain(stream::pending());
+    let mut watching = client.watch().watch(requests).await.unwrap().into_inner();
+    assert!(watching.message().await.unwrap().unwrap().created);
+    watching
 }
 
-fn connect(server: &Server) -> TcpStream {
-    let connection = TcpStream::connect(server.endpoint()).unwrap();
-    connection.set_read_timeout(Some(START_BOUND)).unwrap();
-    connection
+/// The keys of the next events.
+async fn told(watching: &mut Watching, count: usize) -> Vec<String> {
+    let mut keys = Vec::new();
+    while keys.len() < count {
+        let message = within(START_BOUND, "an event", watching.message()).await;
+        let response = message.expect("the connection stays").expect("the stream goes on");
+        let events = response.events.into_iter().map(|event| event.kv.unwrap().key.to_vec());
+        keys.extend(events.map(|key| String::from_utf8(key).unwrap()));
+    }
+    keys
 }
 
 /// Stores and transfers that are on a member's disk.
@@ -121,19 +140,19 @@ async fn a_snapshot_arrives_under_open_connections() {
     let (paused, other) = (&cluster.servers[(leader + 1) % 3], &cluster.servers[(leader + 2) % 3]);
     let own_client = paused.client().await;
     send(&own_client, &Request::Put(put("before", "v"))).await.unwrap();
-    let mut connection = connect(paused);
-    ask(&mut connection);
+    let mut watching = watch(&own_client, "own-", "own.").await;
     paused.signal(Signal::STOP);
     let client = cluster.servers[leader].client().await;
     leave_behind(&client, &[&cluster.servers[leader], other], "missed").await;
     paused.signal(Signal::CONT);
-    // Its clients write on meanwhile.
-    for n in 0..20 {
-        send(&own_client, &Request::Put(put(format!("own-{n}"), "v"))).await.unwrap();
+    // Its clients write on meanwhile, and are told so.
+    let keys: Vec<_> = (0..20).map(|n| format!("own-{n}")).collect();
+    for key in &keys {
+        send(&own_client, &Request::Put(put(key.clone(), "v"))).await.unwrap();
     }
     cluster.check_same_data().await;
     paused.wait_log(REPLACED);
-    ask(&mut connection);
+    assert_eq!(told(&mut watching, 20).await, keys);
     let sizes = |server: &Server| stores(server).len();
     let tidy = poll(START_BOUND, || cluster.servers.iter().all(|s| sizes(s) <= 2).then_some(()));
     assert!(tidy.is_some(), "{:?}", stores(paused));
