@@ -310,13 +310,17 @@ impl Reconfigurer {
         if self.rules.strict && !self.situation(&Change::Promote(id)).await.bears_voter(id) {
             return None;
         }
-        tracing::info!(member = %id, "a new member has caught up and becomes a voter");
+        tracing::info!(member = %id, "a new member has caught up and is to vote");
         let settled = Member { joining: false, ..member };
         let changes = ChangeMembers::Batch(vec![
             ChangeMembers::SetNodes(BTreeMap::from([(id, settled)])),
             ChangeMembers::AddVoterIds(BTreeSet::from([id])),
         ]);
-        Some(self.write(changes).await)
+        let answer = self.write(changes).await;
+        if matches!(answer, Answer::Made(_)) {
+            tracing::info!(member = %id, "a new member votes from now on");
+        }
+        Some(answer)
     }
 }
 

@@ -233,7 +233,7 @@ async fn a_wiped_member_is_replaced() {
     cluster.servers[wiped].wait_log(REPLACED);
     assert_eq!(status(&cluster.servers[wiped]).await.header.unwrap().member_id, added.id);
     // It votes: with it, the cluster bears the loss of another.
-    cluster.servers[leader].wait_log("becomes a voter");
+    cluster.servers[leader].wait_log("votes from now on");
     cluster.servers[other].kill();
     let client = cluster.servers[wiped].client().await;
     send(&client, &Request::Put(put("after", "v"))).await.unwrap();
