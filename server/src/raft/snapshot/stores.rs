@@ -7,7 +7,7 @@
 //!                   incoming/      a snapshot that is being received, kept over restarts
 //!                   outgoing-<n>/  a checkpoint that is being sent
 //! ```
-//! The pointer is text, "keelson-store 1 <n> <crc32 of the text before, hexadecimal>". Whatever is
+//! The pointer is text, `keelson-store 1 <n> <crc32 of the text before, hexadecimal>`. Whatever is
 //! neither pointed at nor being received is a left-over, and removed at the start.
 
 use std::fs;
