@@ -62,11 +62,12 @@ impl Hub {
         let Some(round) = Round::of(&self.state.lock()) else { return false };
         let store = self.options.store.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let view = store.view();
             let recent = match store.events().since(round.from) {
                 Since::Batches(batches, next) => Some((batches, next)),
                 Since::Gone => None,
             };
+            // After the events: an older view may lack what one of them superseded.
+            let view = store.view();
             let slice = match &recent {
                 Some((batches, next)) => {
                     let events = batches.iter().flat_map(|batch| batch.events());

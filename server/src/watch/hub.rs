@@ -371,9 +371,11 @@ impl Hub {
 
     /// Puts events into outboxes; `true` if there are more.
     pub(super) fn dispatch(&self) -> bool {
-        let view = self.options.store.view();
         let state = &mut *self.state.lock();
-        let (batches, next) = match self.options.store.events().since(state.position) {
+        let since = self.options.store.events().since(state.position);
+        // After the events: an older view may lack what one of them superseded.
+        let view = self.options.store.view();
+        let (batches, next) = match since {
             Since::Batches(batches, next) => (batches, next),
             Since::Gone => {
                 self.all_fall_behind(state);
